@@ -1,0 +1,415 @@
+//! The configuration: one struct per part, every limit with its unit and default, unknown keys refused by name.
+//!
+//! Flags beat the environment, which beats the file (SPEC section 11); flags and environment are clap's work, see
+//! [`crate::cli`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::domain::operation::Operation;
+use crate::domain::retry::RetryPolicy;
+
+/// Everything that the file may say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `sqlite://PATH` or `postgres://…`; default `sqlite://atlasd.db`. May hold a password.
+    pub database_url: Option<SecretString>,
+    /// The admin endpoint; default `127.0.0.1:7717`.
+    pub listen: Option<String>,
+    /// Connections.
+    pub database: DatabaseConfig,
+    /// Executions.
+    pub execution: ExecutionConfig,
+    /// Admission.
+    pub admission: AdmissionConfig,
+    /// Reconcile.
+    pub reconcile: ReconcileConfig,
+    /// Stopping.
+    pub shutdown: ShutdownConfig,
+    /// HTTP.
+    pub http: HttpConfig,
+    /// Microsoft Graph.
+    pub graph: GraphConfig,
+    /// Per operation, by its name.
+    pub operations: BTreeMap<String, OperationConfig>,
+    /// National clouds and the sandbox, by name; `global`, `usgov`, `usgov_dod` and `china` are built in.
+    pub clouds: BTreeMap<String, CloudConfig>,
+    /// Credentials, by the name that tenants give.
+    pub credentials: BTreeMap<String, CredentialConfig>,
+}
+
+/// Declares a config section with defaults: humantime durations are written `"90s"`, `"15m"`, `"1h"`.
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+    };
+}
+
+/// A duration in a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize)]
+#[serde(transparent)]
+pub struct Span(#[serde(with = "humantime_serde")] pub Duration);
+
+impl Span {
+    const fn secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+    const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+}
+
+impl std::ops::Deref for Span {
+    type Target = Duration;
+    fn deref(&self) -> &Duration {
+        &self.0
+    }
+}
+
+section!(
+    /// Connections to the ledger.
+    DatabaseConfig {
+        /// PostgreSQL connections, or SQLite readers.
+        connections_max: usize = 8,
+        /// How long an operation waits for a connection before it fails as unavailable.
+        acquire_timeout: Span = Span::secs(3),
+        /// How long one statement may take on PostgreSQL (`statement_timeout`), or wait for SQLite's lock.
+        statement_timeout: Span = Span::secs(10),
+    }
+);
+
+section!(
+    /// Executions (SPEC section 5).
+    ExecutionConfig {
+        /// Tries before a transient failure is final.
+        attempts_max: u32 = 3,
+        /// The wait before the second try.
+        backoff_base: Span = Span::secs(2),
+        /// The longest wait that the backoff itself asks for.
+        backoff_max: Span = Span::secs(60),
+        /// The longest wait that a `Retry-After` may ask for.
+        retry_after_max: Span = Span::secs(300),
+        /// How often an instance renews its lease.
+        heartbeat: Span = Span::secs(2),
+        /// How long a lease lasts without renewal; the instance stops its executions by itself after it.
+        lease: Span = Span::secs(10),
+        /// The hard deadline of an attempt.
+        timeout: Span = Span::secs(30 * 60),
+        /// How often the ledger is searched for due runs that no message announced, and for dead instances.
+        poll: Span = Span::secs(1),
+        /// How long a tenant actor stays without work.
+        idle_after: Span = Span::secs(30),
+        /// Tenants that execute at the same time, at the most; the others wait in the queue.
+        tenants_max: usize = 64,
+    }
+);
+
+section!(
+    /// Admission (SPEC section 4).
+    AdmissionConfig {
+        /// Requests that may wait for a verdict at the same time; more are answered 503.
+        waiting_max: usize = 4096,
+        /// Runs written in one transaction at the most.
+        batch_max: usize = 512,
+        /// Requests in one bulk call at the most.
+        bulk_max: usize = 1000,
+        /// How often counts of refused requests are written, at the most 5 s.
+        duplicates_flush: Span = Span::secs(2),
+        /// The largest caller-given `context` of a request, in bytes of JSON.
+        context_bytes_max: usize = 8192,
+        /// What a 503 tells the client to wait.
+        retry_after: Span = Span::secs(1),
+    }
+);
+
+section!(
+    /// Reconcile (SPEC section 8).
+    ReconcileConfig {
+        /// How often workspaces with candidates get a pass.
+        every: Span = Span::secs(300),
+        /// How often the others get one.
+        idle_every: Span = Span::secs(3600),
+        /// How long a queued run may go unnoticed by a live instance.
+        queued_max: Span = Span::secs(600),
+        /// How long an execution may take to complete its run after its adapter run has ended.
+        adapter_grace: Span = Span::secs(30),
+        /// Candidates looked at in one pass at the most; the rest waits for the next.
+        candidates_max: usize = 1000,
+        /// Repairs listed in a run's context at the most; all are counted.
+        listed_max: usize = 200,
+    }
+);
+
+section!(
+    /// Stopping.
+    ShutdownConfig {
+        /// What running executions get to end by themselves.
+        drain: Span = Span::secs(30),
+    }
+);
+
+section!(
+    /// The admin endpoint.
+    HttpConfig {
+        /// Worker threads.
+        workers: usize = 2,
+        /// The largest body, in bytes.
+        body_bytes_max: usize = 1024 * 1024,
+        /// Open connections at the most.
+        connections_max: usize = 4096,
+        /// How long a client may take to send its request's head.
+        client_timeout: Span = Span::secs(10),
+        /// How long a known token is trusted without a look at the ledger.
+        token_cache: Span = Span::secs(5),
+        /// Items of a page when the request does not say.
+        page_default: usize = 50,
+        /// Items of a page at the most.
+        page_max: usize = 500,
+    }
+);
+
+section!(
+    /// The client of Microsoft Graph (SPEC section 9).
+    GraphConfig {
+        /// How long one call may take.
+        call_timeout: Span = Span::secs(60),
+        /// How long a connection may take.
+        connect_timeout: Span = Span::secs(10),
+        /// Tries of one call, or of one batch item.
+        tries_max: u32 = 6,
+        /// The wait before the second try where the service names none.
+        backoff_base: Span = Span::millis(500),
+        /// The longest wait that the backoff itself asks for.
+        backoff_max: Span = Span::secs(30),
+        /// The longest `Retry-After` that is waited for within a call; a longer one fails it as throttled.
+        retry_after_max: Span = Span::secs(120),
+        /// The largest answer, in bytes.
+        body_bytes_max: usize = 64 * 1024 * 1024,
+        /// Pages of one list at the most.
+        pages_max: usize = 10_000,
+        /// Calls in 20 s per tenant and app.
+        calls_per_20s: u32 = 1000,
+        /// Calls per second over all tenants.
+        calls_per_second_global: u32 = 2000,
+        /// Calls of one tenant under way at the same time.
+        parallel: usize = 4,
+        /// Requests in one `$batch`, 20 at the most.
+        batch_max: usize = 20,
+    }
+);
+
+/// Per operation.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperationConfig {
+    /// How long an identity is not accepted again after its run completed.
+    pub cooldown: Option<Span>,
+}
+
+/// Where a cloud lives.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudConfig {
+    /// The token endpoint's base, such as `https://login.microsoftonline.com`.
+    pub login_url: String,
+    /// Graph's base, such as `https://graph.microsoft.com`.
+    pub graph_url: String,
+}
+
+/// How to sign in: `client_id` and one of a secret or a certificate; never stored in the ledger.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialConfig {
+    /// The application's id.
+    pub client_id: String,
+    /// The environment variable that holds the secret.
+    pub client_secret_env: Option<String>,
+    /// The file that holds the secret.
+    pub client_secret_file: Option<PathBuf>,
+    /// The PEM file of the certificate.
+    pub certificate_file: Option<PathBuf>,
+    /// The PEM file of its private key (PKCS#8 or PKCS#1, RSA).
+    pub private_key_file: Option<PathBuf>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML, has an unknown key, or a value of the wrong type; the message names key and line.
+    #[error("{path}: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        message: String,
+    },
+    /// A value breaks a rule.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Config {
+    /// Reads and validates `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the key.
+    pub fn load(path: &std::path::Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let config =
+            Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.to_owned(), message })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Parses without validating.
+    fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())
+    }
+
+    /// Checks the rules that types cannot express.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`]: what was expected of which key, and what was found.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let execution = &self.execution;
+        let seconds = |span: Span| humantime::format_duration(*span).to_string();
+        let rules = [
+            (
+                *execution.lease > *execution.heartbeat * 2,
+                format!(
+                    "expected execution.lease to be more than twice execution.heartbeat ({}), got {}",
+                    seconds(execution.heartbeat),
+                    seconds(execution.lease)
+                ),
+            ),
+            (
+                execution.attempts_max >= 1,
+                "expected execution.attempts_max to be at least 1, got 0".to_owned(),
+            ),
+            (!execution.heartbeat.is_zero(), "expected execution.heartbeat to be more than 0s".to_owned()),
+            (!execution.poll.is_zero(), "expected execution.poll to be more than 0s".to_owned()),
+            (execution.tenants_max >= 1, "expected execution.tenants_max to be at least 1, got 0".to_owned()),
+            (
+                *self.admission.duplicates_flush <= Duration::from_secs(5),
+                format!(
+                    "expected admission.duplicates_flush to be at most 5s, got {}",
+                    seconds(self.admission.duplicates_flush)
+                ),
+            ),
+            (
+                self.admission.waiting_max >= 1,
+                "expected admission.waiting_max to be at least 1, got 0".to_owned(),
+            ),
+            (
+                (1..=5000).contains(&self.admission.batch_max),
+                format!("expected admission.batch_max in 1..=5000, got {}", self.admission.batch_max),
+            ),
+            (
+                (1..=20).contains(&self.graph.batch_max),
+                format!("expected graph.batch_max in 1..=20, got {}", self.graph.batch_max),
+            ),
+            (self.graph.parallel >= 1, "expected graph.parallel to be at least 1, got 0".to_owned()),
+            (self.graph.tries_max >= 1, "expected graph.tries_max to be at least 1, got 0".to_owned()),
+            (
+                self.graph.calls_per_20s >= 20 && self.graph.calls_per_second_global >= 1,
+                "expected graph.calls_per_20s to be at least 20 and graph.calls_per_second_global at least 1"
+                    .to_owned(),
+            ),
+            (
+                self.database.connections_max >= 2,
+                format!(
+                    "expected database.connections_max to be at least 2, got {}",
+                    self.database.connections_max
+                ),
+            ),
+            (self.http.workers >= 1, "expected http.workers to be at least 1, got 0".to_owned()),
+            (
+                self.http.page_default >= 1 && self.http.page_default <= self.http.page_max,
+                "expected http.page_default in 1..=http.page_max".to_owned(),
+            ),
+        ];
+        for (holds, message) in rules {
+            if !holds {
+                return Err(ConfigError::Invalid(message));
+            }
+        }
+        for name in self.operations.keys() {
+            name.parse::<Operation>()
+                .map_err(|error| ConfigError::Invalid(format!("[operations.\"{name}\"]: {error}")))?;
+        }
+        for (name, credential) in &self.credentials {
+            credential.validate(name)?;
+        }
+        Ok(())
+    }
+
+    /// The cooldown of an operation.
+    pub fn cooldown(&self, operation: Operation) -> Duration {
+        let configured = self.operations.get(operation.as_str()).and_then(|settings| settings.cooldown);
+        configured.map_or(operation.default_cooldown(), |span| *span)
+    }
+
+    /// The retry policy of executions.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            attempts_max: self.execution.attempts_max,
+            backoff_base: *self.execution.backoff_base,
+            backoff_max: *self.execution.backoff_max,
+            retry_after_max: *self.execution.retry_after_max,
+        }
+    }
+
+    /// A cloud by name: configured, or built in (facts from Microsoft's "National cloud deployments" page).
+    pub fn cloud(&self, name: &str) -> Option<CloudConfig> {
+        let built_in = |login: &str, graph: &str| CloudConfig {
+            login_url: format!("https://{login}"),
+            graph_url: format!("https://{graph}"),
+        };
+        self.clouds.get(name).cloned().or_else(|| match name {
+            "global" => Some(built_in("login.microsoftonline.com", "graph.microsoft.com")),
+            "usgov" => Some(built_in("login.microsoftonline.us", "graph.microsoft.us")),
+            "usgov_dod" => Some(built_in("login.microsoftonline.us", "dod-graph.microsoft.us")),
+            "china" => Some(built_in("login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn")),
+            _ => None,
+        })
+    }
+}
+
+impl CredentialConfig {
+    fn validate(&self, name: &str) -> Result<(), ConfigError> {
+        let secrets = usize::from(self.client_secret_env.is_some())
+            + usize::from(self.client_secret_file.is_some())
+            + usize::from(self.certificate_file.is_some() || self.private_key_file.is_some());
+        if secrets != 1 || self.certificate_file.is_some() != self.private_key_file.is_some() {
+            return Err(ConfigError::Invalid(format!(
+                "[credentials.{name}]: expected exactly one of client_secret_env, client_secret_file, or \
+                 certificate_file with private_key_file"
+            )));
+        }
+        Ok(())
+    }
+}

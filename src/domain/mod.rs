@@ -1,0 +1,18 @@
+//! The rules of atlasd: pure, no I/O, no async, no diesel, no actix; `now`, ids and randomness are arguments.
+
+pub mod operation;
+pub mod policy_types;
+
+pub mod identity;
+
+pub mod run;
+
+pub mod admission;
+
+pub mod counts;
+pub mod failure;
+
+pub mod assignment;
+
+pub mod reconcile;
+pub mod retry;

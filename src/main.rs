@@ -1,0 +1,2 @@
+//! The atlasd program: parse, run, exit code; nothing else.
+fn main() {}

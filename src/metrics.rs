@@ -1,0 +1,145 @@
+//! The daemon's Prometheus metrics: one struct, bounded labels only (never a tenant, a run or a message).
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// One label `reason`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// A short fixed word.
+    pub reason: &'static str,
+}
+
+/// Labels of an answered request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Answered {
+    /// The operation.
+    pub r#type: &'static str,
+    /// `accepted`, `active` or `cooldown`.
+    pub verdict: &'static str,
+}
+
+/// Labels of an ended run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Ended {
+    /// The operation.
+    pub r#type: &'static str,
+    /// `succeeded` or `failed`.
+    pub outcome: &'static str,
+}
+
+/// Everything that is counted. Clones share the numbers.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    /// Requests that got a verdict.
+    pub requests: Family<Answered, Counter>,
+    /// Requests that got none: `draining`, `gate_full`, `store_unavailable`.
+    pub requests_without_verdict: Family<Reason, Counter>,
+    /// Runs written in one admission transaction.
+    pub admission_batch: Histogram,
+    /// Identities that the registry holds in memory.
+    pub registry_identities: Gauge,
+    /// Runs that ended here.
+    pub runs_completed: Family<Ended, Counter>,
+    /// Attempts that ended here, by how.
+    pub attempts: Family<Reason, Counter>,
+    /// Executions that did not begin: `non_canonical`.
+    pub executions_skipped: Family<Reason, Counter>,
+    /// Executions under way.
+    pub executions_active: Gauge,
+    /// Results that came after another attempt had taken over.
+    pub stale_results: Counter,
+    /// Repairs of reconcile, by kind.
+    pub reconcile_repairs: Family<Reason, Counter>,
+    /// Calls to Graph and its token endpoint, batch items included, by status class (`2xx`, `429`, `network` …).
+    pub graph_calls: Family<Reason, Counter>,
+    /// Actors that died and were started again, by kind.
+    pub actor_restarts: Family<Reason, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("atlasd");
+        let requests = Family::default();
+        registry.register("requests", "Requests that got a verdict", requests.clone());
+        let requests_without_verdict = Family::default();
+        registry.register(
+            "requests_without_verdict",
+            "Requests that got no verdict (503)",
+            requests_without_verdict.clone(),
+        );
+        let admission_batch = Histogram::new(exponential_buckets(1.0, 2.0, 11));
+        registry.register(
+            "admission_batch_runs",
+            "Runs written in one admission transaction",
+            admission_batch.clone(),
+        );
+        let registry_identities = Gauge::default();
+        registry.register(
+            "registry_identities",
+            "Identities that the registry holds in memory",
+            registry_identities.clone(),
+        );
+        let runs_completed = Family::default();
+        registry.register("runs_completed", "Runs that ended on this instance", runs_completed.clone());
+        let attempts = Family::default();
+        registry.register("attempts", "Attempts that ended on this instance", attempts.clone());
+        let executions_skipped = Family::default();
+        registry.register("executions_skipped", "Executions that did not begin", executions_skipped.clone());
+        let executions_active = Gauge::default();
+        registry.register("executions_active", "Executions under way", executions_active.clone());
+        let stale_results = Counter::default();
+        registry.register(
+            "stale_results",
+            "Results that came after another attempt had taken over",
+            stale_results.clone(),
+        );
+        let reconcile_repairs = Family::default();
+        registry.register("reconcile_repairs", "Repairs of reconcile", reconcile_repairs.clone());
+        let graph_calls = Family::default();
+        registry.register("graph_calls", "Calls to Microsoft Graph by status class", graph_calls.clone());
+        let actor_restarts = Family::default();
+        registry.register(
+            "actor_restarts",
+            "Actors that died and were started again",
+            actor_restarts.clone(),
+        );
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            requests_without_verdict,
+            admission_batch,
+            registry_identities,
+            runs_completed,
+            attempts,
+            executions_skipped,
+            executions_active,
+            stale_results,
+            reconcile_repairs,
+            graph_calls,
+            actor_restarts,
+        }
+    }
+
+    /// The text that Prometheus reads (OpenMetrics).
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("writing to a String cannot fail");
+        text
+    }
+}
