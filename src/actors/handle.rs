@@ -1,17 +1,60 @@
 //! What the rest of the program may ask of the actors.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix::Addr;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::board::{Board, StopCause};
+use super::gate::Gate;
+use super::registry::{Admit, Ask, RunChanged, RunRegistry, Slot, WriteFailed};
+use super::supervisor::{Supervisor, Tree};
 use crate::clock::Instant;
 use crate::domain::admission::{Request, Verdict};
+use crate::domain::identity::IdentityHash;
+use crate::domain::operation::Operation;
+use crate::domain::run::Run;
 use crate::ids::{InstanceId, RunId};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reason};
 use crate::store::{Cancel, Store, StoreError};
 
 /// The way in. Cheap to clone; usable from any thread.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Addr<RunRegistry>,
+    supervisor: Addr<Supervisor>,
+    gate: Gate,
+    board: Board,
+    store: Store,
+    metrics: Metrics,
+    health: Health,
+    instance: InstanceId,
+    started_at: Instant,
+}
+
+/// Whether the ledger answers, as the heartbeat sees it. Clones share it.
+#[derive(Clone, Default)]
+pub struct Health {
+    ledger: Arc<AtomicBool>,
+}
+
+impl Health {
+    /// Says whether the ledger answers.
+    pub fn set_ledger(&self, answers: bool) {
+        self.ledger.store(answers, Ordering::Relaxed);
+    }
+
+    /// Whether it did the last time.
+    pub fn ledger(&self) -> bool {
+        self.ledger.load(Ordering::Relaxed)
+    }
+}
 
 /// No verdict: answered 503 with `Retry-After`; nothing was written (or, after a lost connection, perhaps: asking
 /// again is safe).
@@ -29,6 +72,9 @@ pub enum AdmitError {
     /// The ledger cannot be written.
     #[error("the ledger is unavailable")]
     Unavailable,
+    /// The workspace or tenant is gone: the one case in which asking again does not help.
+    #[error("the workspace or tenant does not exist any more")]
+    ScopeGone,
 }
 
 /// How far an execution is.
@@ -87,40 +133,141 @@ pub struct ActorReport {
     pub last_pass: Option<String>,
 }
 
-#[expect(unused_variables, clippy::unused_async, reason = "skeleton")]
 impl Handle {
+    /// Built once, by the daemon.
+    #[expect(clippy::too_many_arguments, reason = "each is one part of the daemon; a struct would only rename them")]
+    pub fn new(
+        registry: Addr<RunRegistry>,
+        supervisor: Addr<Supervisor>,
+        gate: Gate,
+        board: Board,
+        store: Store,
+        metrics: Metrics,
+        health: Health,
+        instance: InstanceId,
+        started_at: Instant,
+    ) -> Self {
+        let inner =
+            Inner { registry, supervisor, gate, board, store, metrics, health, instance, started_at };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The verdict on a request that may well be a duplicate, from memory; `None` says that [`Handle::admit`] has to
+    /// decide. Saves a refused duplicate everything that only a new run needs.
+    ///
+    /// # Errors
+    /// [`AdmitError`] when the gate is closed or full.
+    pub async fn ask(
+        &self,
+        identity: IdentityHash,
+        operation: Operation,
+        force: bool,
+    ) -> Result<Option<Verdict>, AdmitError> {
+        let _place = self.enter(1)?;
+        let answer = self.inner.registry.send(Ask { identity, operation, force }).await;
+        answer.map_err(|_| self.without_verdict(AdmitError::Unavailable))
+    }
+
     /// A verdict for each request, in order. Runs that are accepted are durable before this answers.
-    pub async fn admit(&self, requests: Vec<Request>) -> Result<Vec<Verdict>, AdmitError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`AdmitError`] when the gate is closed or full: nothing was written.
+    pub async fn admit(
+        &self,
+        requests: Vec<Request>,
+    ) -> Result<Vec<Result<Verdict, AdmitError>>, AdmitError> {
+        let _places = self.enter(requests.len())?;
+        let slots = self.inner.registry.send(Admit { requests }).await;
+        let slots = slots.map_err(|_| self.without_verdict(AdmitError::Unavailable))?;
+        let mut verdicts = Vec::with_capacity(slots.len());
+        for slot in slots {
+            verdicts.push(match slot {
+                Slot::Ready(verdict) => Ok(verdict),
+                Slot::Waiting(written) => match written.await {
+                    Ok(Ok(verdict)) => Ok(verdict),
+                    Ok(Err(WriteFailed::ScopeGone)) => Err(AdmitError::ScopeGone),
+                    Ok(Err(WriteFailed::Unavailable)) | Err(_) => {
+                        Err(self.without_verdict(AdmitError::Unavailable))
+                    }
+                },
+            });
+        }
+        Ok(verdicts)
+    }
+
+    fn enter(&self, requests: usize) -> Result<tokio::sync::SemaphorePermit<'_>, AdmitError> {
+        self.inner.gate.enter(requests).map_err(|error| self.without_verdict(error))
+    }
+
+    fn without_verdict(&self, error: AdmitError) -> AdmitError {
+        let reason = match error {
+            AdmitError::Draining => "draining",
+            AdmitError::Full { .. } => "gate_full",
+            AdmitError::Unavailable => "store_unavailable",
+            AdmitError::ScopeGone => "scope_gone",
+        };
+        self.inner.metrics.requests_without_verdict.get_or_create(&Reason { reason }).inc();
+        error
     }
 
     /// Asks for a cancellation; a running execution in this process is told at once.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the ledger cannot be written.
     pub async fn cancel(&self, run: RunId, by: &str) -> Result<Cancel, StoreError> {
-        todo!()
+        let cancel = self.inner.store.request_cancel(run, by).await?;
+        match &cancel {
+            Cancel::Requested(_) => {
+                self.inner.board.stop(run, StopCause::Cancelled);
+            }
+            Cancel::Completed(run) => self.changed(run.clone()).await,
+            Cancel::AlreadyCompleted(_) | Cancel::NotFound => {}
+        }
+        Ok(cancel)
+    }
+
+    /// Tells the registry that a run has changed.
+    pub async fn changed(&self, run: Run) {
+        // A closed registry needs no news: the process ends.
+        let _ = self.inner.registry.send(RunChanged { run: Arc::new(run) }).await;
     }
 
     /// The actor tree.
     pub async fn system(&self) -> SystemReport {
-        todo!()
+        SystemReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance_id: self.inner.instance,
+            started_at: self.inner.started_at,
+            actors: self.inner.supervisor.send(Tree).await.unwrap_or_default(),
+        }
     }
 
     /// Whether the daemon admits work.
     pub fn readiness(&self) -> Readiness {
-        todo!()
+        let reason = if self.inner.gate.is_closed() {
+            Some("draining: the daemon is stopping")
+        } else if !self.inner.registry.connected() {
+            Some("the run registry is gone: the process ends")
+        } else if !self.inner.health.ledger() {
+            Some("the ledger does not answer")
+        } else {
+            None
+        };
+        Readiness { ready: reason.is_none(), reason: reason.map(str::to_owned) }
     }
 
     /// How far a run that executes in this process is.
     pub fn progress(&self, run: RunId) -> Option<Progress> {
-        todo!()
+        self.inner.board.progress(run)
     }
 
     /// The ledger, for reading.
     pub fn store(&self) -> &Store {
-        todo!()
+        &self.inner.store
     }
 
     /// The metrics.
     pub fn metrics(&self) -> &Metrics {
-        todo!()
+        &self.inner.metrics
     }
 }

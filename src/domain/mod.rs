@@ -8,6 +8,7 @@ pub mod identity;
 pub mod run;
 
 pub mod admission;
+pub mod identities;
 
 pub mod counts;
 pub mod failure;

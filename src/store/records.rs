@@ -31,6 +31,8 @@ pub enum Admitted {
     Accepted(Run),
     /// Somebody holds the identity.
     Held(Run),
+    /// The workspace or tenant does not exist (any more).
+    Gone,
 }
 
 /// Refused requests to add to a run's count.
@@ -123,6 +125,8 @@ pub struct Heartbeat {
     pub database_now: Instant,
     /// Running runs of this instance whose cancellation was asked for.
     pub cancel_requested: Vec<RunId>,
+    /// The leases of all running runs of this instance.
+    pub owned: Vec<crate::domain::run::Lease>,
     /// False when the instance's row is gone or marked as stopped: its lease cannot be renewed.
     pub renewed: bool,
 }

@@ -1,0 +1,513 @@
+//! The run registry: decides on every request, serially, in memory, and writes what is new in batches.
+//!
+//! Owned by the supervisor; asked by [`super::Handle`] only. When it panics the process ends ([`super::restart`]): a
+//! memory that may be wrong is never used further.
+//!
+//! Group commit: while one transaction is under way, new requests gather for the next. A duplicate is answered in the
+//! handler and touches no database; callers of an identity whose first write is in flight wait for that write.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::death_watch::DeathWatch;
+use super::handle::ActorReport;
+use super::supervisor::{RunsAccepted, Supervisor};
+use crate::clock::{Clock, Instant};
+use crate::domain::admission::{Request, Verdict};
+use crate::domain::identities::{Answer, Identities};
+use crate::domain::identity::IdentityHash;
+use crate::domain::operation::Operation;
+use crate::domain::run::{Run, Status};
+use crate::ids::{RunId, WorkspaceId};
+use crate::metrics::{Answered, Metrics};
+use crate::store::{Admitted, DuplicateCount, Store, StoreError};
+
+/// How many expired identities one tick drops.
+const EXPIRE_MAX: usize = 10_000;
+/// How often expired identities are dropped.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+
+/// The write of a request failed: nothing is known to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteFailed {
+    /// The ledger cannot be reached.
+    Unavailable,
+    /// The workspace or tenant is gone.
+    ScopeGone,
+}
+
+/// What a caller gets once the write that it waits for has been answered.
+pub type Written = Result<Verdict, WriteFailed>;
+
+/// The answer to one request: at once, or when a write has been answered.
+pub enum Slot {
+    /// The verdict.
+    Ready(Verdict),
+    /// It comes with a write.
+    Waiting(oneshot::Receiver<Written>),
+}
+
+/// Asks for the verdict on a request that may well be a duplicate, without handing it over: `None` says that it needs
+/// a write, and [`Admit`] is the way.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "Option<Verdict>")]
+pub struct Ask {
+    /// The identity.
+    pub identity: IdentityHash,
+    /// Its operation, for the metric.
+    pub operation: Operation,
+    /// Skip the cooldown.
+    pub force: bool,
+}
+
+/// Asks for verdicts, in order.
+#[derive(Message)]
+#[rtype(result = "Vec<Slot>")]
+pub struct Admit {
+    /// The requests.
+    pub requests: Vec<Request>,
+}
+
+/// A run has changed in the ledger.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RunChanged {
+    /// The run as it is now.
+    pub run: Arc<Run>,
+}
+
+/// Ends: what waits is written, counts are flushed. Legal at any time, any number of times.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DrainRegistry;
+
+/// How it is.
+#[derive(Message)]
+#[rtype(result = "ActorReport")]
+pub struct RegistryReport;
+
+/// Makes the registry panic, for the test of the restart table.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct PanicNow;
+
+/// A caller that waits for a write.
+struct Caller {
+    reply: oneshot::Sender<Written>,
+    operation: Operation,
+}
+
+/// Refused requests by the run that answered them.
+type Duplicates = HashMap<RunId, (IdentityHash, DuplicateCount)>;
+
+/// A request on its way into the ledger, with its first caller.
+struct Pending {
+    request: Request,
+    caller: Caller,
+}
+
+/// Limits, from the configuration.
+#[derive(Clone, Copy)]
+pub struct RegistryLimits {
+    /// `admission.batch_max`.
+    pub batch_max: usize,
+    /// `admission.duplicates_flush`.
+    pub duplicates_flush: Duration,
+}
+
+/// The actor.
+pub struct RunRegistry {
+    store: Store,
+    clock: Clock,
+    metrics: Metrics,
+    limits: RegistryLimits,
+    supervisor: Addr<Supervisor>,
+    identities: Identities<Caller>,
+    /// Requests for the next transactions. LIMIT: the gate in front of the registry.
+    pending: VecDeque<Pending>,
+    /// A transaction is under way.
+    writing: bool,
+    /// Refused requests that the ledger does not count yet. LIMIT: one entry per identity held.
+    duplicates: Duplicates,
+    /// Workspaces whose running reconcile pass was asked for again. LIMIT: one entry per workspace.
+    again: HashMap<WorkspaceId, Request>,
+    last_batch: Option<(Instant, usize)>,
+    /// Callers of [`DrainRegistry`] that wait for the last transaction.
+    draining: Vec<oneshot::Sender<()>>,
+    _watch: DeathWatch,
+}
+
+impl RunRegistry {
+    /// A registry that starts warm from what the ledger holds.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
+        limits: RegistryLimits,
+        supervisor: Addr<Supervisor>,
+        holders: Vec<Run>,
+        watch: DeathWatch,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            metrics,
+            limits,
+            supervisor,
+            identities: Identities::warm(holders),
+            pending: VecDeque::new(),
+            writing: false,
+            duplicates: HashMap::new(),
+            again: HashMap::new(),
+            last_batch: None,
+            draining: Vec::new(),
+            _watch: watch,
+        }
+    }
+}
+
+impl Actor for RunRegistry {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_later(EXPIRE_EVERY, Self::expire);
+        ctx.run_later(self.limits.duplicates_flush, Self::flush_duplicates_and_rearm);
+    }
+}
+
+impl Handler<Ask> for RunRegistry {
+    type Result = MessageResult<Ask>;
+
+    fn handle(&mut self, ask: Ask, _: &mut Self::Context) -> Self::Result {
+        let now = self.clock.now();
+        MessageResult(match self.identities.ask(&ask.identity, ask.force, now) {
+            // A reconcile pass that is asked for again needs the whole request: see `refused`.
+            Answer::Refuse(verdict) if ask.operation != Operation::Reconcile => {
+                self.count_refused(&verdict, now);
+                Some(verdict)
+            }
+            _ => None,
+        })
+    }
+}
+
+impl Handler<Admit> for RunRegistry {
+    type Result = MessageResult<Admit>;
+
+    fn handle(&mut self, admit: Admit, ctx: &mut Self::Context) -> Self::Result {
+        let now = self.clock.now();
+        let slots = admit.requests.into_iter().map(|request| self.admit(request, now, ctx)).collect();
+        MessageResult(slots)
+    }
+}
+
+impl Handler<RunChanged> for RunRegistry {
+    type Result = ();
+
+    fn handle(&mut self, changed: RunChanged, ctx: &mut Self::Context) {
+        let run = changed.run;
+        self.identities.observe(run.clone());
+        self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
+        if run.operation == Operation::Reconcile
+            && run.status == Status::Completed
+            && let Some(request) = self.again.remove(&run.workspace_id)
+        {
+            // The triggers that came while the pass ran become one more pass.
+            let now = self.clock.now();
+            drop(self.admit(request, now, ctx));
+        }
+    }
+}
+
+impl Handler<DrainRegistry> for RunRegistry {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: DrainRegistry, ctx: &mut Self::Context) -> Self::Result {
+        let (done, drained) = oneshot::channel();
+        self.draining.push(done);
+        self.finish_drain(ctx);
+        Box::pin(async move {
+            let _ = drained.await;
+        })
+    }
+}
+
+impl Handler<RegistryReport> for RunRegistry {
+    type Result = MessageResult<RegistryReport>;
+
+    fn handle(&mut self, _: RegistryReport, _: &mut Self::Context) -> Self::Result {
+        MessageResult(ActorReport {
+            name: "registry".to_owned(),
+            state: if self.writing { "writing" } else { "serving" }.to_owned(),
+            queue: self.pending.len(),
+            restarts: 0,
+            last_pass_at: self.last_batch.map(|(at, _)| at),
+            last_pass: self.last_batch.map(|(_, runs)| format!("wrote {runs} runs; {} identities held", self.identities.len())),
+        })
+    }
+}
+
+impl Handler<PanicNow> for RunRegistry {
+    type Result = ();
+
+    fn handle(&mut self, _: PanicNow, _: &mut Self::Context) {
+        panic!("told to panic");
+    }
+}
+
+impl RunRegistry {
+    /// Decides on one request: refuses it, lets it wait, or puts it into the next transaction.
+    fn admit(&mut self, request: Request, now: Instant, ctx: &mut Context<Self>) -> Slot {
+        match self.identities.ask(&request.identity, request.force, now) {
+            Answer::Refuse(verdict) => {
+                self.refused(&verdict, request, now);
+                Slot::Ready(verdict)
+            }
+            Answer::Wait => {
+                let (reply, written) = oneshot::channel();
+                let caller = Caller { reply, operation: request.operation };
+                if self.identities.wait(&request.identity, caller).is_err() {
+                    unreachable!("`ask` has just said that a write is in flight, and this handler is serial");
+                }
+                Slot::Waiting(written)
+            }
+            Answer::Write => {
+                let (reply, written) = oneshot::channel();
+                self.identities.begin_write(request.identity);
+                let caller = Caller { reply, operation: request.operation };
+                self.pending.push_back(Pending { request, caller });
+                self.write_soon(ctx);
+                Slot::Waiting(written)
+            }
+        }
+    }
+
+    fn refused(&mut self, verdict: &Verdict, request: Request, now: Instant) {
+        self.count_refused(verdict, now);
+        let run = verdict.run();
+        let dry_run = |context: &serde_json::Map<String, serde_json::Value>| {
+            context.get("dry_run").is_some_and(|value| value == true)
+        };
+        let sees_all = run.status == Status::Queued && !dry_run(&run.context);
+        if request.operation == Operation::Reconcile && !dry_run(&request.context) && !sees_all {
+            self.again.entry(request.workspace_id).or_insert(request);
+        }
+    }
+
+    fn count_refused(&mut self, verdict: &Verdict, now: Instant) {
+        let run = verdict.run();
+        self.count_verdict(run.operation, verdict.as_str());
+        let (_, count) = self.duplicates.entry(run.id).or_insert_with(|| {
+            (run.identity, DuplicateCount { run_id: run.id, count: 0, last_at: now })
+        });
+        count.count += 1;
+        count.last_at = now;
+    }
+
+    fn count_verdict(&self, operation: Operation, verdict: &'static str) {
+        self.metrics.requests.get_or_create(&Answered { r#type: operation.as_str(), verdict }).inc();
+    }
+
+    /// Starts a transaction once the mailbox has been drained, so that all that came together goes together.
+    fn write_soon(&mut self, ctx: &mut Context<Self>) {
+        if !self.writing {
+            self.writing = true;
+            ctx.spawn(fut::ready(()).map(|(), actor: &mut Self, ctx| actor.write(ctx)));
+        }
+    }
+
+    fn write(&mut self, ctx: &mut Context<Self>) {
+        let size = self.pending.len().min(self.limits.batch_max);
+        let (requests, callers): (Vec<Request>, Vec<(IdentityHash, Caller)>) = self
+            .pending
+            .drain(..size)
+            .map(|pending| {
+                let identity = pending.request.identity;
+                (pending.request, (identity, pending.caller))
+            })
+            .unzip();
+        self.metrics.admission_batch.observe(size as f64);
+        let store = self.store.clone();
+        let written = async move { store.admit(requests).await };
+        ctx.spawn(written.into_actor(self).map(move |result, actor, ctx| {
+            actor.written(callers, result);
+            actor.last_batch = Some((actor.clock.now(), size));
+            actor.writing = false;
+            if actor.pending.is_empty() {
+                actor.finish_drain(ctx);
+            } else {
+                actor.write_soon(ctx);
+            }
+        }));
+    }
+
+    fn written(&mut self, callers: Vec<(IdentityHash, Caller)>, result: Result<Vec<Admitted>, StoreError>) {
+        match result {
+            Ok(admitted) => {
+                let mut accepted = Vec::new();
+                for ((identity, caller), outcome) in callers.into_iter().zip(admitted) {
+                    self.answer(identity, caller, outcome, &mut accepted);
+                }
+                if !accepted.is_empty() {
+                    self.announce(accepted);
+                }
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    requests = callers.len() + self.pending.len(),
+                    "requests could not be written to the ledger; their callers are told to try again"
+                );
+                for (identity, caller) in callers {
+                    self.fail(&identity, caller, WriteFailed::Unavailable);
+                }
+                // Those that gathered meanwhile would only find out later, one time-out each.
+                for pending in std::mem::take(&mut self.pending) {
+                    self.fail(&pending.request.identity, pending.caller, WriteFailed::Unavailable);
+                }
+            }
+        }
+        self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
+    }
+
+    fn answer(
+        &mut self,
+        identity: IdentityHash,
+        caller: Caller,
+        outcome: Admitted,
+        accepted: &mut Vec<Arc<Run>>,
+    ) {
+        let now = self.clock.now();
+        let waiters = match outcome {
+            Admitted::Accepted(run) => {
+                self.count_verdict(caller.operation, "accepted");
+                let written = Arc::new(run.clone());
+                let (_, waiters) = self.identities.end_write(run);
+                accepted.push(written.clone());
+                let _ = caller.reply.send(Ok(Verdict::Accepted(written)));
+                waiters
+            }
+            Admitted::Held(holder) => {
+                let (holder, mut waiters) = self.identities.end_write(holder);
+                waiters.insert(0, caller);
+                debug_assert_eq!(holder.identity, identity, "the store answers in the order of the requests");
+                waiters
+            }
+            Admitted::Gone => {
+                self.fail(&identity, caller, WriteFailed::ScopeGone);
+                return;
+            }
+        };
+        if waiters.is_empty() {
+            return;
+        }
+        let Some(holder) = self.identities.holder(&identity).cloned() else {
+            // The run has ended without a cooldown before its own write was answered; those who waited ask again.
+            for waiter in waiters {
+                let _ = waiter.reply.send(Err(WriteFailed::Unavailable));
+            }
+            return;
+        };
+        let verdict = match holder.cooldown_until {
+            Some(retry_at) if !holder.is_active() => Verdict::cooldown(holder, retry_at, now),
+            _ => Verdict::Active(holder),
+        };
+        for waiter in waiters {
+            self.count_refused(&verdict, now);
+            let _ = waiter.reply.send(Ok(verdict.clone()));
+        }
+    }
+
+    fn fail(&mut self, identity: &IdentityHash, caller: Caller, why: WriteFailed) {
+        let waiters = self.identities.fail_write(identity);
+        for caller in std::iter::once(caller).chain(waiters) {
+            let _ = caller.reply.send(Err(why));
+        }
+    }
+
+    /// Wakes whoever executes the new runs.
+    fn announce(&self, accepted: Vec<Arc<Run>>) {
+        // A full mailbox would hold the registry up; the poll of the ledger finds what was not announced.
+        let _ = self.supervisor.try_send(RunsAccepted { runs: accepted });
+    }
+
+    fn expire(&mut self, ctx: &mut Context<Self>) {
+        self.identities.expire(self.clock.now(), EXPIRE_MAX);
+        self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
+        ctx.run_later(EXPIRE_EVERY, Self::expire);
+    }
+
+    fn flush_duplicates_and_rearm(&mut self, ctx: &mut Context<Self>) {
+        self.flush_duplicates(ctx);
+        ctx.run_later(self.limits.duplicates_flush, Self::flush_duplicates_and_rearm);
+    }
+
+    /// Writes the counts of refused requests; those that cannot be written are kept for the next time.
+    fn flush_duplicates(&mut self, ctx: &mut Context<Self>) {
+        if self.duplicates.is_empty() {
+            return;
+        }
+        let flushed = std::mem::take(&mut self.duplicates);
+        let counts = flushed.values().map(|(_, count)| *count).collect();
+        let store = self.store.clone();
+        let written = async move { store.count_duplicates(counts).await };
+        ctx.spawn(written.into_actor(self).map(move |result, actor, _| match result {
+            Ok(()) => actor.duplicates_counted(flushed),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "counts of refused requests could not be written; they are kept for the next time"
+                );
+                actor.keep_duplicates(flushed);
+            }
+        }));
+    }
+
+    fn duplicates_counted(&mut self, flushed: Duplicates) {
+        for (identity, count) in flushed.into_values() {
+            self.identities.touch(&identity, |run| {
+                if run.id == count.run_id {
+                    run.duplicate_count += count.count;
+                    run.last_duplicate_at = Some(count.last_at);
+                }
+            });
+        }
+    }
+
+    fn keep_duplicates(&mut self, unwritten: Duplicates) {
+        for (run_id, (identity, count)) in unwritten {
+            let fresh = (identity, DuplicateCount { count: 0, ..count });
+            let (_, kept) = self.duplicates.entry(run_id).or_insert(fresh);
+            kept.count += count.count;
+            kept.last_at = kept.last_at.max(count.last_at);
+        }
+    }
+
+    /// Answers those who wait for the drain once nothing is under way any more and the counts are written.
+    fn finish_drain(&mut self, ctx: &mut Context<Self>) {
+        if self.draining.is_empty() || self.writing || !self.pending.is_empty() {
+            return;
+        }
+        let callers = std::mem::take(&mut self.draining);
+        let counts: Vec<_> = std::mem::take(&mut self.duplicates).into_values().map(|(_, count)| count).collect();
+        let store = self.store.clone();
+        let flushed = async move {
+            if !counts.is_empty()
+                && let Err(error) = store.count_duplicates(counts).await
+            {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the last counts of refused requests could not be written and are lost"
+                );
+            }
+            for caller in callers {
+                let _ = caller.send(());
+            }
+        };
+        ctx.spawn(flushed.into_actor(self));
+    }
+}

@@ -1,0 +1,264 @@
+//! A tenant's actor: executes the tenant's runs one at a time, restores before fetches, oldest first.
+//!
+//! Created by the supervisor when the tenant has work, gone when it has had none for `execution.idle_after`. Its death
+//! stops its execution (which hands the run back) and touches no neighbour.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::board::{StopCause, StopSignal};
+use super::death_watch::DeathWatch;
+use super::handle::ActorReport;
+use crate::clock::{Clock, Instant};
+use crate::domain::run::Run;
+use crate::execution::Executor;
+use crate::ids::{InstanceId, RunId, TenantId};
+use crate::store::{Claim, Store, StoreError};
+
+/// The wait after a claim that failed, before the next.
+const CLAIM_RETRY: Duration = Duration::from_secs(1);
+
+/// There may be work.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Wake;
+
+/// Claim nothing more; answered when the current execution has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DrainTenant;
+
+/// How it is.
+#[derive(Message)]
+#[rtype(result = "ActorReport")]
+pub struct TenantReport;
+
+/// Panics, for the test of the restart table.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct PanicNow;
+
+/// What it does at the moment.
+enum State {
+    /// Nothing; woken by a message or a timer.
+    Idle,
+    /// Waits for a place or for the answer to a claim.
+    Claiming,
+    /// Executes; dropping the guard stops the execution.
+    Executing { run: RunId, _guard: StopOnDrop },
+}
+
+/// Stops an execution whose actor has died.
+struct StopOnDrop(StopSignal);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        // After a normal end nobody listens any more.
+        self.0.stop(StopCause::Fenced);
+    }
+}
+
+/// The actor.
+pub struct TenantAssignments {
+    tenant: TenantId,
+    store: Store,
+    instance: InstanceId,
+    executor: Executor,
+    places: Arc<Semaphore>,
+    idle_after: Duration,
+    clock: Clock,
+    state: State,
+    /// Somebody woke it while it was busy: look again before going idle.
+    woken: bool,
+    draining: Vec<oneshot::Sender<()>>,
+    timer: Option<SpawnHandle>,
+    last_pass: Option<(Instant, RunId)>,
+    _watch: DeathWatch,
+}
+
+impl TenantAssignments {
+    /// An actor without work yet; send it [`Wake`].
+    #[expect(clippy::too_many_arguments, reason = "each is one part of the tree; a struct would only rename them")]
+    pub fn new(
+        tenant: TenantId,
+        store: Store,
+        instance: InstanceId,
+        executor: Executor,
+        places: Arc<Semaphore>,
+        idle_after: Duration,
+        clock: Clock,
+        watch: DeathWatch,
+    ) -> Self {
+        Self {
+            tenant,
+            store,
+            instance,
+            executor,
+            places,
+            idle_after,
+            clock,
+            state: State::Idle,
+            woken: false,
+            draining: Vec::new(),
+            timer: None,
+            last_pass: None,
+            _watch: watch,
+        }
+    }
+
+    fn look_for_work(&mut self, ctx: &mut Context<Self>) {
+        if !matches!(self.state, State::Idle) {
+            self.woken = true;
+            return;
+        }
+        if !self.draining.is_empty() {
+            return self.drained(ctx);
+        }
+        self.cancel_timer(ctx);
+        self.woken = false;
+        self.state = State::Claiming;
+        let (places, store, tenant, instance) =
+            (self.places.clone(), self.store.clone(), self.tenant, self.instance);
+        let claim = async move {
+            let place = places.acquire_owned().await.expect("nobody closes the semaphore of places");
+            (store.claim_next(tenant, instance).await, place)
+        };
+        ctx.spawn(claim.into_actor(self).map(|(claim, place), actor, ctx| actor.claimed(claim, place, ctx)));
+    }
+
+    fn claimed(
+        &mut self,
+        claim: Result<Claim, StoreError>,
+        place: OwnedSemaphorePermit,
+        ctx: &mut Context<Self>,
+    ) {
+        self.state = State::Idle;
+        match claim {
+            Ok(Claim::Claimed(run)) => self.execute(*run, place, ctx),
+            Ok(Claim::Busy) => self.rest(Some(CLAIM_RETRY), ctx),
+            Ok(Claim::Idle { next }) => {
+                let now = self.clock.now();
+                let wait = next.map(|next| (next - now).to_std().unwrap_or(Duration::ZERO));
+                self.rest(wait, ctx);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    tenant.id = self.tenant.0,
+                    error = &error as &dyn std::error::Error,
+                    "a tenant's next run could not be claimed; tried again soon"
+                );
+                self.rest(Some(CLAIM_RETRY), ctx);
+            }
+        }
+    }
+
+    fn execute(&mut self, run: Run, place: OwnedSemaphorePermit, ctx: &mut Context<Self>) {
+        let stop = StopSignal::default();
+        let id = run.id;
+        self.state = State::Executing { run: id, _guard: StopOnDrop(stop.clone()) };
+        let executor = self.executor.clone();
+        // The execution settles its run itself, whatever becomes of this actor.
+        let execution = tokio::spawn(async move {
+            executor.execute(run, stop).await;
+            drop(place);
+        });
+        ctx.spawn(execution.into_actor(self).map(move |joined, actor, ctx| {
+            if let Err(error) = joined {
+                tracing::error!(
+                    run.id = id.0,
+                    error = &error as &dyn std::error::Error,
+                    "an execution died outside its attempt; its run is handed back by the heartbeat"
+                );
+            }
+            actor.last_pass = Some((actor.clock.now(), id));
+            actor.state = State::Idle;
+            actor.look_for_work(ctx);
+        }));
+    }
+
+    /// Waits for work: at most `wait` when some is known to come, else until it is time to go.
+    fn rest(&mut self, wait: Option<Duration>, ctx: &mut Context<Self>) {
+        if self.woken || !self.draining.is_empty() {
+            return self.look_for_work(ctx);
+        }
+        self.cancel_timer(ctx);
+        self.timer = Some(match wait {
+            Some(wait) => ctx.run_later(wait.max(Duration::from_millis(1)), |actor, ctx| {
+                actor.timer = None;
+                actor.look_for_work(ctx);
+            }),
+            None => ctx.run_later(self.idle_after, |_, ctx| ctx.stop()),
+        });
+    }
+
+    fn cancel_timer(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+    }
+
+    fn drained(&mut self, ctx: &mut Context<Self>) {
+        for caller in self.draining.drain(..) {
+            let _ = caller.send(());
+        }
+        ctx.stop();
+    }
+}
+
+impl Actor for TenantAssignments {
+    type Context = Context<Self>;
+}
+
+impl Handler<Wake> for TenantAssignments {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
+        self.look_for_work(ctx);
+    }
+}
+
+impl Handler<DrainTenant> for TenantAssignments {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: DrainTenant, ctx: &mut Self::Context) -> Self::Result {
+        let (done, drained) = oneshot::channel();
+        self.draining.push(done);
+        if matches!(self.state, State::Idle) {
+            self.drained(ctx);
+        }
+        Box::pin(async move {
+            let _ = drained.await;
+        })
+    }
+}
+
+impl Handler<TenantReport> for TenantAssignments {
+    type Result = MessageResult<TenantReport>;
+
+    fn handle(&mut self, _: TenantReport, _: &mut Self::Context) -> Self::Result {
+        let state = match &self.state {
+            State::Idle => "idle".to_owned(),
+            State::Claiming => "claiming".to_owned(),
+            State::Executing { run, .. } => format!("executing run {run}"),
+        };
+        MessageResult(ActorReport {
+            name: format!("tenant:{}", self.tenant),
+            state,
+            queue: usize::from(self.woken),
+            restarts: 0,
+            last_pass_at: self.last_pass.map(|(at, _)| at),
+            last_pass: self.last_pass.map(|(_, run)| format!("executed run {run}")),
+        })
+    }
+}
+
+impl Handler<PanicNow> for TenantAssignments {
+    type Result = ();
+
+    fn handle(&mut self, _: PanicNow, _: &mut Self::Context) {
+        panic!("told to panic");
+    }
+}

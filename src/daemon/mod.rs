@@ -1,0 +1,409 @@
+//! Builds the parts, runs them, stops them in order: the only place that knows them all.
+//!
+//! One multi-thread runtime for the database, the executions and the watching tasks; one actix system on the daemon's
+//! own thread for all actors; actix-web's workers for HTTP.
+//!
+//! ORDER of stopping: not ready -> close the gate -> drain tenants -> drain reconcile -> drain registry -> stop HTTP
+//! -> the instance's row -> close the store -> drop the system.
+
+pub mod options;
+pub mod pulse;
+pub mod triggers;
+pub mod watch;
+
+pub use options::DaemonOptions;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix::Actor;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::actors::board::{Board, StopCause};
+use crate::actors::gate::Gate;
+use crate::actors::handle::{Handle, Health};
+use crate::actors::registry::RegistryLimits;
+use crate::actors::supervisor::{Drain, ExecutorParts, Fatal, Parts, RegistryAddress, Supervisor};
+use crate::admin::AdminState;
+use crate::execution::Executor;
+use crate::graph::GraphService;
+use crate::ids::InstanceId;
+use crate::intake::Directory;
+use crate::metrics::Metrics;
+use crate::store::lock::SqliteLock;
+use crate::store::{DatabaseUrl, NewInstance, Store, StoreError};
+
+/// Why a daemon does not start, or has ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The ledger cannot be opened.
+    #[error("cannot open the ledger {url}")]
+    Store {
+        /// Where, without a password.
+        url: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: is another daemon running there? choose another with --listen")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The operating system refuses threads.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    /// The Graph client cannot be set up.
+    #[error("cannot set up the client of Microsoft Graph")]
+    Graph(#[source] crate::graph::GraphSetupError),
+    /// An actor died that the process cannot do without.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    /// The ledger says that this instance was declared dead.
+    #[error("this instance was declared dead by another: start again, with a fresh instance id")]
+    DeclaredDead,
+    /// A task that must not end has ended.
+    #[error("the daemon's {task} has died")]
+    TaskDied {
+        /// Which.
+        task: &'static str,
+    },
+}
+
+/// What may be told to a running daemon.
+#[derive(Clone, Debug)]
+pub enum Control {
+    /// Drain and stop.
+    Stop,
+    /// Reconcile every workspace now; the name says who asks.
+    ReconcileAll(&'static str),
+    /// Log the actor tree.
+    LogTree,
+}
+
+/// A running daemon. Dropping it stops it and waits.
+pub struct Daemon {
+    address: SocketAddr,
+    handle: Handle,
+    control: mpsc::Sender<Control>,
+    thread: Option<JoinHandle<Result<(), DaemonError>>>,
+}
+
+/// Commands that may wait for the daemon.
+const CONTROL_MAX: usize = 64;
+
+impl Daemon {
+    /// Starts a daemon on a thread of its own; returns when it admits work.
+    ///
+    /// # Errors
+    /// [`DaemonError`]; nothing is left running.
+    pub fn start(options: DaemonOptions) -> Result<Self, DaemonError> {
+        let listener = options.bind()?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| DaemonError::Listen { address: options.listen.clone(), source })?;
+        let lock = options.lock()?;
+        let (control, commands) = mpsc::channel(CONTROL_MAX);
+        let (up, started) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("atlasd-actors".to_owned())
+            .spawn(move || run(options, listener, lock, commands, up))
+            .map_err(DaemonError::Runtime)?;
+        match started.blocking_recv() {
+            Ok(handle) => Ok(Self { address, handle, control, thread: Some(thread) }),
+            Err(_) => Err(join(thread).expect_err("a daemon that never came up has an error to tell")),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the rest of the program may ask of its actors.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The way to tell it something, for signal handlers.
+    pub fn control(&self) -> mpsc::Sender<Control> {
+        self.control.clone()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Drains, stops, and waits for the end.
+    ///
+    /// # Errors
+    /// The reason when it ended by itself before.
+    pub fn stop(mut self) -> Result<(), DaemonError> {
+        self.stop_and_join()
+    }
+
+    /// Waits until it ends: by a [`Control::Stop`], or by itself.
+    ///
+    /// # Errors
+    /// The reason when it ended by itself.
+    pub fn wait(mut self) -> Result<(), DaemonError> {
+        self.thread.take().map_or(Ok(()), join)
+    }
+
+    fn stop_and_join(&mut self) -> Result<(), DaemonError> {
+        // Closed: it is stopping already. Full: so many commands wait that one of them will have to be tried again.
+        while let Err(mpsc::error::TrySendError::Full(_)) = self.control.try_send(Control::Stop) {
+            std::thread::yield_now();
+        }
+        self.thread.take().map_or(Ok(()), join)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop_and_join() {
+            tracing::error!(error = &error as &dyn std::error::Error, "the daemon had ended by itself");
+        }
+    }
+}
+
+fn join(thread: JoinHandle<Result<(), DaemonError>>) -> Result<(), DaemonError> {
+    thread.join().unwrap_or(Err(DaemonError::TaskDied { task: "main thread" }))
+}
+
+/// The daemon's thread: the runtime, the actix system, and the daemon in them.
+fn run(
+    options: DaemonOptions,
+    listener: TcpListener,
+    lock: Option<SqliteLock>,
+    commands: mpsc::Receiver<Control>,
+    up: oneshot::Sender<Handle>,
+) -> Result<(), DaemonError> {
+    options.migrate_if_asked()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(options.worker_threads)
+        .thread_name("atlasd")
+        .enable_all()
+        .build()
+        .map_err(DaemonError::Runtime)?;
+    let runtime = Arc::new(runtime);
+    let system = actix::System::with_tokio_rt({
+        let runtime = runtime.clone();
+        move || runtime
+    });
+    let ended = system.block_on(serve(&options, &runtime, listener, lock.is_some(), commands, up));
+    drop(system);
+    // The lock outlives everything that writes to the file.
+    drop(lock);
+    ended
+}
+
+async fn serve(
+    options: &DaemonOptions,
+    runtime: &Arc<Runtime>,
+    listener: TcpListener,
+    sole: bool,
+    commands: mpsc::Receiver<Control>,
+    up: oneshot::Sender<Handle>,
+) -> Result<(), DaemonError> {
+    let began = tokio::time::Instant::now();
+    let mut parts = Built::build(options, runtime, sole).await?;
+    let admin = AdminState::new(parts.handle.clone(), parts.directory.clone(), options.config.clone());
+    let (server, http) = crate::admin::start(listener, admin, &options.config.http)
+        .map_err(|source| DaemonError::Listen { address: options.listen.clone(), source })?;
+    let server = actix::spawn(server);
+    tracing::info!(
+        address = options.listen.as_str(),
+        database = %options.database_url,
+        instance.id = %parts.instance,
+        duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "the daemon admits work"
+    );
+    let _ = up.send(parts.handle.clone());
+    parts.triggers.reconcile_all("startup").await;
+    let ended = parts.run_until_told(commands).await;
+    if let Err(error) = &ended {
+        tracing::error!(error = error as &dyn std::error::Error, "the daemon ends by itself");
+    }
+    parts.stop(*options.config.shutdown.drain, http).await;
+    server.abort();
+    ended
+}
+
+/// The built parts.
+struct Built {
+    store: Store,
+    instance: InstanceId,
+    board: Board,
+    gate: Gate,
+    supervisor: actix::Addr<Supervisor>,
+    handle: Handle,
+    directory: Directory,
+    triggers: triggers::Triggers,
+    fatal: mpsc::Receiver<Fatal>,
+    pulse: tokio::task::JoinHandle<()>,
+    watch: tokio::task::JoinHandle<()>,
+}
+
+impl Built {
+    async fn build(options: &DaemonOptions, runtime: &Arc<Runtime>, sole: bool) -> Result<Self, DaemonError> {
+        let config = options.config.clone();
+        let store_error = |source| DaemonError::Store { url: options.database_url.to_string(), source };
+        let clock = options.clock.clone();
+        let store = Store::open(&options.database_url, &config.database, clock.clone(), runtime.handle().clone())
+            .await
+            .map_err(store_error)?;
+        let instance = InstanceId::fresh();
+        let row = NewInstance {
+            id: instance,
+            hostname: hostname(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            lease: *config.execution.lease,
+        };
+        let leased_at = tokio::time::Instant::now();
+        store.register_instance(&row, sole).await.map_err(store_error)?;
+        let holders = store.holders().await.map_err(store_error)?;
+        let metrics = Metrics::new();
+        let board = Board::default();
+        let gate = Gate::new(config.admission.waiting_max);
+        let health = Health::default();
+        health.set_ledger(true);
+        let graph = GraphService::new(&config, clock.clone(), metrics.clone()).map_err(DaemonError::Graph)?;
+        let executor_parts = Arc::new(ExecutorParts {
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            config: config.clone(),
+            graph,
+            board: board.clone(),
+        });
+        let (fatal_told, fatal) = mpsc::channel(1);
+        let supervisor_parts = Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            instance,
+            board: board.clone(),
+            registry_limits: RegistryLimits {
+                batch_max: config.admission.batch_max,
+                duplicates_flush: *config.admission.duplicates_flush,
+            },
+            tenants_max: config.execution.tenants_max,
+            idle_after: *config.execution.idle_after,
+            executor: |parts, changed| Executor::new(parts.clone(), changed),
+            executor_parts,
+        };
+        let supervisor = Supervisor::new(supervisor_parts, holders, fatal_told.clone()).start();
+        let registry = supervisor.send(RegistryAddress).await.ok().flatten();
+        let registry = registry.ok_or(Fatal { child: "run registry" })?;
+        let handle = Handle::new(
+            registry,
+            supervisor.clone(),
+            gate.clone(),
+            board.clone(),
+            store.clone(),
+            metrics,
+            health.clone(),
+            instance,
+            clock.now(),
+        );
+        let directory = Directory::new(store.clone());
+        let triggers = triggers::Triggers::new(handle.clone());
+        let pulse = pulse::Pulse::new(store.clone(), instance, clock, board.clone(), health, &config);
+        let watch = watch::Watch::new(handle.clone(), triggers.clone(), supervisor.clone(), &config);
+        let pulse = runtime.spawn(pulse.beat(leased_at));
+        let watch = runtime.spawn(watch.watch());
+        Ok(Self { store, instance, board, gate, supervisor, handle, directory, triggers, fatal, pulse, watch })
+    }
+
+    /// Carries commands out until one says stop, or something dies that must not.
+    async fn run_until_told(&mut self, mut commands: mpsc::Receiver<Control>) -> Result<(), DaemonError> {
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Control::Stop) | None => return Ok(()),
+                    Some(Control::ReconcileAll(by)) => self.triggers.reconcile_all(by).await,
+                    Some(Control::LogTree) => self.log_tree().await,
+                },
+                fatal = self.fatal.recv() => {
+                    return Err(fatal.unwrap_or(Fatal { child: "supervisor" }).into());
+                }
+                ended = &mut self.pulse => {
+                    return Err(match ended {
+                        Ok(()) => DaemonError::DeclaredDead,
+                        Err(_) => DaemonError::TaskDied { task: "heartbeat" },
+                    });
+                }
+                _ = &mut self.watch => return Err(DaemonError::TaskDied { task: "watch over the ledger" }),
+            }
+        }
+    }
+
+    async fn log_tree(&self) {
+        let report = self.handle.system().await;
+        for actor in report.actors {
+            tracing::info!(
+                actor.name = actor.name.as_str(),
+                actor.state = actor.state.as_str(),
+                actor.queue = actor.queue,
+                actor.restarts = actor.restarts,
+                actor.last_pass = actor.last_pass.as_deref(),
+                "an actor of the tree"
+            );
+        }
+    }
+
+    async fn stop(self, drain: Duration, http: actix_web::dev::ServerHandle) {
+        tracing::info!(
+            drain_s = drain.as_secs(),
+            executions = self.board.len(),
+            "the daemon drains: nothing is admitted any more"
+        );
+        self.gate.close();
+        self.watch.abort();
+        // The supervisor may be what has died.
+        let _ = self.supervisor.send(Drain { budget: drain }).await;
+        self.board.stop_all(StopCause::Draining);
+        http.stop(true).await;
+        self.pulse.abort();
+        if let Err(error) = self.store.stop_instance(self.instance).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the instance's end could not be written");
+        }
+        self.store.close().await;
+        tracing::info!("the daemon has stopped");
+    }
+}
+
+/// The machine's name, for the instance's row; `unknown` where the system does not tell.
+fn hostname() -> String {
+    let from_file = std::fs::read_to_string("/etc/hostname").ok();
+    let name = from_file.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "unknown".to_owned() } else { name.chars().take(255).collect() }
+}
+
+impl DaemonOptions {
+    fn lock(&self) -> Result<Option<SqliteLock>, DaemonError> {
+        let DatabaseUrl::Sqlite(path) = &self.database_url else { return Ok(None) };
+        let lock = SqliteLock::acquire(path)
+            .map_err(|source| DaemonError::Store { url: self.database_url.to_string(), source })?;
+        Ok(Some(lock))
+    }
+
+    fn migrate_if_asked(&self) -> Result<(), DaemonError> {
+        if self.migrate {
+            crate::store::migrate::migrate(&self.database_url)
+                .map_err(|source| DaemonError::Store { url: self.database_url.to_string(), source })?;
+        }
+        Ok(())
+    }
+}

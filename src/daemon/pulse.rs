@@ -1,0 +1,142 @@
+//! The instance's heartbeat: renews its lease, one small write each `execution.heartbeat`, and stops all executions of
+//! this process when it could not renew in time (self-fencing, SPEC section 5).
+//!
+//! A task on the multi-thread runtime, not an actor: it must beat while actors are busy. It ends only when the ledger
+//! says that this instance was declared dead.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::actors::board::{Board, StopCause};
+use crate::actors::handle::Health;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::run::{HandBackReason, Lease, Settlement};
+use crate::ids::InstanceId;
+use crate::store::{Heartbeat, Store};
+
+/// The heartbeat.
+pub struct Pulse {
+    store: Store,
+    instance: InstanceId,
+    clock: Clock,
+    board: Board,
+    health: Health,
+    every: Duration,
+    lease: Duration,
+    /// Leases of this instance that nothing here executed at the last beat: a claim whose answer was lost.
+    unexecuted: HashSet<Lease>,
+}
+
+impl Pulse {
+    /// A heartbeat that has not begun.
+    pub fn new(
+        store: Store,
+        instance: InstanceId,
+        clock: Clock,
+        board: Board,
+        health: Health,
+        config: &Config,
+    ) -> Self {
+        let (every, lease) = (*config.execution.heartbeat, *config.execution.lease);
+        Self { store, instance, clock, board, health, every, lease, unexecuted: HashSet::new() }
+    }
+
+    /// Beats until the instance is declared dead. `leased_at`: when the lease that it has was asked for.
+    pub async fn beat(mut self, leased_at: Instant) {
+        let mut renewed_at = leased_at;
+        let mut fenced = false;
+        let mut next = Instant::now();
+        loop {
+            // The lease in the ledger began no earlier than the beat was sent: stopping by then is in time.
+            let fence_at = renewed_at + self.lease;
+            tokio::select! {
+                () = tokio::time::sleep_until(fence_at), if !fenced => {
+                    fenced = true;
+                    self.fence();
+                    continue;
+                }
+                () = tokio::time::sleep_until(next) => {}
+            }
+            let sent = Instant::now();
+            if !fenced && sent >= fence_at {
+                // The process was stopped for longer than its lease: first stop, then ask.
+                fenced = true;
+                self.fence();
+            }
+            let beat = tokio::time::timeout(self.lease, self.store.heartbeat(self.instance, self.lease));
+            match self.before(fence_at, fenced, beat).await {
+                Some(Ok(Ok(heartbeat))) if heartbeat.renewed => {
+                    renewed_at = sent;
+                    fenced = false;
+                    self.renewed(heartbeat).await;
+                }
+                Some(Ok(Ok(_))) => {
+                    tracing::error!(instance.id = %self.instance, "this instance was declared dead by another");
+                    self.board.stop_all(StopCause::Fenced);
+                    return;
+                }
+                Some(Ok(Err(error))) => {
+                    self.health.set_ledger(false);
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the heartbeat could not be written; tried again"
+                    );
+                }
+                Some(Err(_)) => self.health.set_ledger(false),
+                None => {
+                    self.health.set_ledger(false);
+                    fenced = true;
+                    self.fence();
+                }
+            }
+            next = (sent + self.every).max(Instant::now());
+        }
+    }
+
+    /// Awaits `beat`, but no longer than the fence allows; `None` when the fence came first.
+    async fn before<T>(&self, fence_at: Instant, fenced: bool, beat: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            result = beat => Some(result),
+            () = tokio::time::sleep_until(fence_at), if !fenced => None,
+        }
+    }
+
+    fn fence(&self) {
+        let stopped = self.board.stop_all(StopCause::Fenced);
+        tracing::error!(
+            executions = stopped,
+            lease_s = self.lease.as_secs(),
+            "the lease could not be renewed in time: this instance stops its executions by itself"
+        );
+    }
+
+    async fn renewed(&mut self, heartbeat: Heartbeat) {
+        self.health.set_ledger(true);
+        self.clock.follow(heartbeat.database_now);
+        for run in heartbeat.cancel_requested {
+            self.board.stop(run, StopCause::Cancelled);
+        }
+        let unexecuted: HashSet<Lease> =
+            heartbeat.owned.into_iter().filter(|lease| !self.board.holds(*lease)).collect();
+        for lease in unexecuted.intersection(&self.unexecuted) {
+            self.hand_back(*lease).await;
+        }
+        self.unexecuted = unexecuted;
+    }
+
+    /// A run that this instance claimed, but that nothing here executes for two beats: the claim's answer was lost.
+    async fn hand_back(&self, lease: Lease) {
+        tracing::warn!(run.id = lease.run_id.0, "a claimed run that nobody executes goes back to the queue");
+        let settlement = Settlement::HandBack { reason: HandBackReason::Fenced };
+        if let Err(error) = self.store.settle(lease, settlement).await {
+            tracing::warn!(
+                run.id = lease.run_id.0,
+                error = &error as &dyn std::error::Error,
+                "the run could not be handed back; tried again at the next heartbeat"
+            );
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The watch over the ledger: what no message announced. Each `execution.poll` it looks for due runs and for runs whose
+//! instance has died; each `reconcile.every` it looks for workspaces that need a pass.
+//!
+//! Wake-ups through messages are hints; this is what makes them true. A task on the multi-thread runtime.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use actix::Addr;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::triggers::Triggers;
+use crate::actors::Handle;
+use crate::actors::supervisor::{DueWork, Supervisor};
+use crate::config::Config;
+use crate::domain::reconcile::{Limits, Observation, decide};
+use crate::domain::run::Run;
+use crate::ids::WorkspaceId;
+use crate::store::{CandidateFilter, StoreError};
+
+/// Due tenants looked up at once; more are found at the next look.
+const TENANTS_MAX: usize = 1000;
+/// Orphaned runs looked up at once.
+const ORPHANS_MAX: usize = 1000;
+/// How long a workspace whose orphans were announced is not announced again.
+const ORPHANS_AGAIN: Duration = Duration::from_secs(3);
+
+/// The watch.
+pub struct Watch {
+    handle: Handle,
+    triggers: Triggers,
+    supervisor: Addr<Supervisor>,
+    poll: Duration,
+    every: Duration,
+    idle_every: Duration,
+    filter: CandidateFilter,
+    limits: Limits,
+    cooldown: Duration,
+    announced: HashMap<WorkspaceId, Instant>,
+}
+
+impl Watch {
+    /// A watch that has not begun.
+    pub fn new(handle: Handle, triggers: Triggers, supervisor: Addr<Supervisor>, config: &Config) -> Self {
+        let filter = CandidateFilter {
+            queued_max: *config.reconcile.queued_max,
+            adapter_grace: *config.reconcile.adapter_grace,
+        };
+        let limits = Limits {
+            attempts_max: config.execution.attempts_max,
+            queued_max: filter.queued_max,
+            adapter_grace: filter.adapter_grace,
+        };
+        Self {
+            handle,
+            triggers,
+            supervisor,
+            poll: *config.execution.poll,
+            every: *config.reconcile.every,
+            idle_every: *config.reconcile.idle_every,
+            filter,
+            limits,
+            cooldown: config.cooldown(crate::domain::operation::Operation::Reconcile),
+            announced: HashMap::new(),
+        }
+    }
+
+    /// Watches for as long as the process lives.
+    pub async fn watch(mut self) {
+        let mut poll = tokio::time::interval(self.poll);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let start = Instant::now();
+        let mut candidates = tokio::time::interval_at(start + self.every, self.every);
+        candidates.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut idle = tokio::time::interval_at(start + self.idle_every, self.idle_every);
+        idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let looked = tokio::select! {
+                _ = poll.tick() => self.look().await,
+                _ = candidates.tick() => self.reconcile_candidates().await,
+                _ = idle.tick() => {
+                    self.triggers.reconcile_all("schedule").await;
+                    Ok(())
+                }
+            };
+            if let Err(error) = looked {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the ledger could not be watched; the heartbeat tells of an outage"
+                );
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let store = self.handle.store();
+        let tenants = store.tenants_with_due_runs(TENANTS_MAX).await?;
+        let workspace_runs = !store.due_workspace_runs(1).await?.is_empty();
+        if workspace_runs || !tenants.is_empty() {
+            // A closed supervisor needs no work: the process ends.
+            let _ = self.supervisor.send(DueWork { tenants, workspace_runs }).await;
+        }
+        let orphans = store.orphans(ORPHANS_MAX).await?;
+        self.take_up(orphans).await
+    }
+
+    /// Orphaned runs of tenants are reconcile's work. An orphaned reconcile run would be in its own way, so it is
+    /// repaired here, by the same decision.
+    async fn take_up(&mut self, orphans: Vec<Run>) -> Result<(), StoreError> {
+        let mut workspaces = BTreeSet::new();
+        for run in orphans {
+            workspaces.insert(run.workspace_id);
+            if run.tenant_id.is_none() {
+                self.repair(run).await?;
+            }
+        }
+        let now = Instant::now();
+        self.announced.retain(|_, at| now - *at < ORPHANS_AGAIN);
+        let fresh: Vec<_> =
+            workspaces.into_iter().filter(|workspace| !self.announced.contains_key(workspace)).collect();
+        if !fresh.is_empty() {
+            tracing::warn!(workspaces = fresh.len(), "runs of an instance that is gone were found; reconcile takes them up");
+            self.triggers.reconcile_some(&fresh, "instance_lost").await;
+            self.announced.extend(fresh.into_iter().map(|workspace| (workspace, now)));
+        }
+        Ok(())
+    }
+
+    async fn repair(&self, run: Run) -> Result<(), StoreError> {
+        let now = self.handle.store().now().await?;
+        let seen = Observation {
+            run,
+            lease_gone: true,
+            tenant_busy: false,
+            served_since: None,
+            adapter: None,
+        };
+        let Some(repair) = decide(&seen, &self.limits, now) else { return Ok(()) };
+        if let Some(run) = self.handle.store().repair(&seen, repair, self.cooldown).await? {
+            tracing::warn!(run.id = run.id.0, repair = repair.as_str(), "an orphaned reconcile run was repaired");
+            self.handle.changed(run).await;
+        }
+        Ok(())
+    }
+
+    async fn reconcile_candidates(&self) -> Result<(), StoreError> {
+        let workspaces = self.handle.store().workspaces_with_candidates(self.filter).await?;
+        self.triggers.reconcile_some(&workspaces, "schedule").await;
+        Ok(())
+    }
+}

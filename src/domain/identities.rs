@@ -1,0 +1,311 @@
+//! Who holds which identity, as one process's memory knows it: the fast answer in front of the unique indexes
+//! (SPEC section 4). It holds no more than what is active, cooling, or being written.
+//!
+//! Memory decides, the database guards: a wrong memory can at worst ask the database in vain or answer with a run
+//! that has just ended, never admit twice.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::admission::{Decision, Verdict, decide};
+use super::identity::IdentityHash;
+use super::run::Run;
+use crate::clock::Instant;
+
+/// What to do about a request.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Answer now; nothing is written.
+    Refuse(Verdict),
+    /// Another request for the identity is being written: wait for it.
+    Wait,
+    /// Write a new run.
+    Write,
+}
+
+/// The memory; `W` is whatever stands for a caller that waits.
+#[derive(Debug)]
+pub struct Identities<W> {
+    entries: HashMap<IdentityHash, Entry<W>>,
+    /// When completed holders cease to matter; one entry per cooling identity.
+    expiries: BTreeSet<(Instant, IdentityHash)>,
+}
+
+#[derive(Debug)]
+enum Entry<W> {
+    /// A run for the identity is on its way into the ledger.
+    Writing {
+        waiters: Vec<W>,
+        /// What became of the run before its own write was answered: it may be claimed and even completed by then.
+        news: Option<Arc<Run>>,
+    },
+    /// This run holds the identity.
+    Held(Arc<Run>),
+}
+
+impl<W> Default for Identities<W> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), expiries: BTreeSet::new() }
+    }
+}
+
+impl<W> Identities<W> {
+    /// Starts from what the ledger holds.
+    pub fn warm(holders: Vec<Run>) -> Self {
+        let mut identities = Self::default();
+        for run in holders {
+            identities.hold(Arc::new(run));
+        }
+        identities
+    }
+
+    /// Decides on a request without changing anything.
+    pub fn ask(&self, identity: &IdentityHash, force: bool, now: Instant) -> Answer {
+        match self.entries.get(identity) {
+            None => Answer::Write,
+            Some(Entry::Writing { .. }) => Answer::Wait,
+            Some(Entry::Held(run)) => match decide(run, force, now) {
+                Decision::Refuse(verdict) => Answer::Refuse(verdict),
+                Decision::Insert => Answer::Write,
+            },
+        }
+    }
+
+    /// A run for the identity is on its way into the ledger.
+    pub fn begin_write(&mut self, identity: IdentityHash) {
+        self.forget(&identity);
+        self.entries.insert(identity, Entry::Writing { waiters: Vec::new(), news: None });
+    }
+
+    /// Lets a caller wait for the write in flight.
+    ///
+    /// # Errors
+    /// Gives the caller back when there is no such write.
+    pub fn wait(&mut self, identity: &IdentityHash, waiter: W) -> Result<(), W> {
+        match self.entries.get_mut(identity) {
+            Some(Entry::Writing { waiters, .. }) => {
+                waiters.push(waiter);
+                Ok(())
+            }
+            _ => Err(waiter),
+        }
+    }
+
+    /// The write was answered: `holder` holds the identity. Gives the run as it is by now, and those who waited.
+    pub fn end_write(&mut self, holder: Run) -> (Arc<Run>, Vec<W>) {
+        let holder = Arc::new(holder);
+        let identity = holder.identity;
+        let (waiters, news) = match self.entries.remove(&identity) {
+            Some(Entry::Writing { waiters, news }) => (waiters, news),
+            Some(Entry::Held(run)) => (Vec::new(), Some(run)),
+            None => (Vec::new(), None),
+        };
+        let latest = news.filter(|run| run.id >= holder.id).unwrap_or(holder);
+        if holds(&latest) {
+            self.hold(latest.clone());
+        }
+        (latest, waiters)
+    }
+
+    /// The write failed: nobody knows who holds the identity, so the next request asks the database.
+    pub fn fail_write(&mut self, identity: &IdentityHash) -> Vec<W> {
+        match self.entries.remove(identity) {
+            Some(Entry::Writing { waiters, .. }) => waiters,
+            Some(held @ Entry::Held(_)) => {
+                self.entries.insert(*identity, held);
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// A run has changed. News of an older run than the one that holds the identity is ignored.
+    pub fn observe(&mut self, run: Arc<Run>) {
+        match self.entries.get_mut(&run.identity) {
+            Some(Entry::Writing { news, .. }) => {
+                if news.as_ref().is_none_or(|known| run.id >= known.id) {
+                    *news = Some(run);
+                }
+            }
+            Some(Entry::Held(known)) if run.id < known.id || run.updated_at < known.updated_at => {}
+            Some(Entry::Held(_)) => {
+                self.forget(&run.identity);
+                if holds(&run) {
+                    self.hold(run);
+                }
+            }
+            None if holds(&run) => self.hold(run),
+            None => {}
+        }
+    }
+
+    /// Drops what has cooled down by `now`, at most `limit` entries; how many went.
+    pub fn expire(&mut self, now: Instant, limit: usize) -> usize {
+        let mut expired = 0;
+        while expired < limit
+            && let Some((until, identity)) = self.expiries.first().copied()
+            && until <= now
+        {
+            self.forget(&identity);
+            expired += 1;
+        }
+        expired
+    }
+
+    /// The run that holds an identity, if memory knows one.
+    pub fn holder(&self, identity: &IdentityHash) -> Option<&Arc<Run>> {
+        match self.entries.get(identity) {
+            Some(Entry::Held(run)) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// Changes the run that holds an identity in place, such as its count of refused requests.
+    pub fn touch(&mut self, identity: &IdentityHash, change: impl FnOnce(&mut Run)) {
+        if let Some(Entry::Held(run)) = self.entries.get_mut(identity) {
+            change(Arc::make_mut(run));
+        }
+    }
+
+    /// How many identities memory holds.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// None at all.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn hold(&mut self, run: Arc<Run>) {
+        self.forget(&run.identity);
+        if !run.is_active()
+            && let Some(until) = run.cooldown_until
+        {
+            self.expiries.insert((until, run.identity));
+        }
+        self.entries.insert(run.identity, Entry::Held(run));
+    }
+
+    /// Removes a held entry and its expiry; a write in flight stays.
+    fn forget(&mut self, identity: &IdentityHash) {
+        if let Some(Entry::Held(run)) = self.entries.get(identity) {
+            if let Some(until) = run.cooldown_until {
+                self.expiries.remove(&(until, *identity));
+            }
+            self.entries.remove(identity);
+        }
+    }
+}
+
+/// Whether memory needs to remember a run: it is active, or completed with a cooldown.
+fn holds(run: &Run) -> bool {
+    run.is_active() || (run.holds_identity && run.cooldown_until.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::counts::Counts;
+    use crate::domain::operation::Operation;
+    use crate::domain::run::{Outcome, Status};
+    use crate::ids::{LeaseToken, RunId, TenantId, WorkspaceId};
+
+    fn at(second: i64) -> Instant {
+        Instant::from_micros(second * 1_000_000).expect("seconds of a test are small")
+    }
+
+    fn run(id: i64, status: Status, cooldown_until: Option<Instant>) -> Run {
+        Run {
+            id: RunId(id),
+            workspace_id: WorkspaceId(1),
+            tenant_id: Some(TenantId(1)),
+            user_id: None,
+            initiator_name: "test".to_owned(),
+            operation: Operation::Fetch,
+            status,
+            outcome: if status == Status::Completed { Outcome::Succeeded } else { Outcome::Pending },
+            identity: IdentityHash([7; 32]),
+            summary_counts: Counts::default(),
+            failure_summary: Vec::new(),
+            context: serde_json::Map::new(),
+            started_at: None,
+            completed_at: None,
+            created_at: at(0),
+            updated_at: at(id),
+            attempt: 0,
+            next_attempt_at: None,
+            cancel_requested_at: None,
+            cooldown_until,
+            duplicate_count: 0,
+            last_duplicate_at: None,
+            holds_identity: true,
+            lease_token: LeaseToken(0),
+            lease_owner: None,
+        }
+    }
+
+    const IDENTITY: IdentityHash = IdentityHash([7; 32]);
+
+    #[test]
+    fn callers_wait_for_the_write_in_flight_and_learn_its_run() {
+        let mut identities = Identities::default();
+        assert!(matches!(identities.ask(&IDENTITY, false, at(0)), Answer::Write));
+        identities.begin_write(IDENTITY);
+        assert!(matches!(identities.ask(&IDENTITY, true, at(0)), Answer::Wait));
+        identities.wait(&IDENTITY, "second").expect("a write is in flight");
+        let (holder, waiters) = identities.end_write(run(1, Status::Queued, None));
+        assert_eq!((holder.id, waiters), (RunId(1), vec!["second"]));
+        assert!(matches!(identities.ask(&IDENTITY, true, at(0)), Answer::Refuse(Verdict::Active(_))));
+    }
+
+    #[test]
+    fn a_run_that_completed_before_its_write_was_answered_is_not_remembered_as_active() {
+        let mut identities = Identities::<()>::default();
+        identities.begin_write(IDENTITY);
+        identities.observe(Arc::new(run(1, Status::Running, None)));
+        identities.observe(Arc::new(run(1, Status::Completed, Some(at(100)))));
+        let (latest, _) = identities.end_write(run(1, Status::Queued, None));
+        assert_eq!(latest.status, Status::Completed);
+        assert!(matches!(identities.ask(&IDENTITY, false, at(50)), Answer::Refuse(Verdict::Cooldown { .. })));
+    }
+
+    #[test]
+    fn news_of_the_predecessor_does_not_hide_the_new_run() {
+        let mut identities = Identities::<()>::default();
+        identities.begin_write(IDENTITY);
+        identities.observe(Arc::new(run(1, Status::Completed, Some(at(1)))));
+        let (latest, _) = identities.end_write(run(2, Status::Queued, None));
+        assert_eq!(latest.id, RunId(2));
+        identities.observe(Arc::new(run(1, Status::Completed, Some(at(1)))));
+        assert_eq!(identities.holder(&IDENTITY).expect("run 2 is active").id, RunId(2));
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_behind() {
+        let mut identities = Identities::default();
+        identities.begin_write(IDENTITY);
+        identities.wait(&IDENTITY, 1).expect("a write is in flight");
+        assert_eq!(identities.fail_write(&IDENTITY), vec![1]);
+        assert!(identities.is_empty());
+        assert!(matches!(identities.ask(&IDENTITY, false, at(0)), Answer::Write));
+    }
+
+    #[test]
+    fn what_has_cooled_down_is_forgotten_and_what_is_active_is_not() {
+        let mut identities = Identities::<()>::warm(vec![run(1, Status::Completed, Some(at(10)))]);
+        assert_eq!(identities.expire(at(9), 100), 0);
+        assert_eq!(identities.expire(at(10), 100), 1);
+        assert!(identities.is_empty());
+        identities.observe(Arc::new(run(2, Status::Queued, None)));
+        assert_eq!(identities.expire(at(1_000_000), 100), 0);
+        assert_eq!(identities.len(), 1);
+    }
+
+    #[test]
+    fn a_run_without_cooldown_is_forgotten_when_it_completes() {
+        let mut identities = Identities::<()>::warm(vec![run(1, Status::Running, None)]);
+        identities.observe(Arc::new(Run { holds_identity: false, ..run(1, Status::Completed, None) }));
+        assert!(identities.is_empty());
+    }
+}

@@ -1,0 +1,264 @@
+//! Executing a claimed run: its adapter does the work, [`conclude`] decides how the attempt ends, [`Executor`] stops it
+//! in time and settles it (SPEC section 5).
+//!
+//! Every execution is a task of its own on the multi-thread runtime and settles its run itself, whatever becomes of
+//! the actor that started it.
+
+pub mod conclude;
+pub mod fetch;
+pub mod reconcile;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Recipient;
+use tokio::task::JoinHandle;
+
+use crate::actors::board::{Board, StopCause, StopSignal};
+use crate::actors::registry::RunChanged;
+use crate::clock::{Clock, Instant};
+use crate::config::Config;
+use crate::domain::operation::Operation;
+use crate::domain::run::{HandBackReason, Lease, Outcome, Run, Settlement};
+use crate::graph::GraphService;
+use crate::ids::random_fraction;
+use crate::metrics::{Ended, Metrics, Reason};
+use crate::store::{Settled, Store, StoreError};
+use conclude::{AttemptEnd, Terms, conclude};
+
+/// How long an execution that was told to stop gets to reach a safe point before it is dropped.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+/// The first wait before a settlement that the ledger did not take is tried again.
+const SETTLE_RETRY_FIRST: Duration = Duration::from_millis(100);
+/// The longest such wait.
+const SETTLE_RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// What executions need of the daemon.
+pub struct ExecutorParts {
+    /// The ledger.
+    pub store: Store,
+    /// Time.
+    pub clock: Clock,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Limits and cooldowns.
+    pub config: Arc<Config>,
+    /// Microsoft Graph.
+    pub graph: GraphService,
+    /// What executes here.
+    pub board: Board,
+}
+
+/// Executes claimed runs. Clones share their parts.
+#[derive(Clone)]
+pub struct Executor {
+    parts: Arc<ExecutorParts>,
+    changed: Recipient<RunChanged>,
+}
+
+/// What an adapter works with: one attempt of one run.
+#[derive(Clone)]
+pub struct Attempt {
+    /// The run, as claimed.
+    pub run: Run,
+    /// Its lease.
+    pub lease: Lease,
+    /// Stops the work.
+    pub stop: StopSignal,
+    /// The daemon.
+    pub parts: Arc<ExecutorParts>,
+    changed: Recipient<RunChanged>,
+}
+
+impl Attempt {
+    /// Tells the registry about another run that this attempt has changed.
+    pub async fn announce(&self, run: Run) {
+        announce(&self.changed, run).await;
+    }
+
+    /// Whether a transient failure of this attempt would be tried again.
+    pub fn tries_left(&self) -> bool {
+        let tried = u32::try_from(self.run.attempt).unwrap_or(u32::MAX);
+        tried < self.parts.config.execution.attempts_max
+    }
+}
+
+impl Executor {
+    /// An executor that tells `changed` about every run that it settles.
+    pub fn new(parts: Arc<ExecutorParts>, changed: Recipient<RunChanged>) -> Self {
+        Self { parts, changed }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Instant {
+        self.parts.clock.now()
+    }
+
+    /// Executes a run that has just been claimed, and settles it.
+    pub async fn execute(&self, run: Run, stop: StopSignal) {
+        let lease = Lease { run_id: run.id, token: run.lease_token };
+        let _on_board = self.parts.board.enter(lease, stop.clone());
+        let began = tokio::time::Instant::now();
+        self.parts.metrics.executions_active.inc();
+        tracing::info!(
+            run.id = run.id.0,
+            run.r#type = run.operation.as_str(),
+            tenant.id = run.tenant_id.map(|tenant| tenant.0),
+            attempt = run.attempt,
+            "an execution begins"
+        );
+        self.announce(run.clone()).await;
+        let end = self.attempt(&run, lease, &stop).await;
+        if matches!(end, AttemptEnd::NotCanonical) {
+            self.parts.metrics.executions_skipped.get_or_create(&Reason { reason: "non_canonical" }).inc();
+            tracing::warn!(run.id = run.id.0, "an execution was skipped: its run is no longer its own");
+        }
+        let terms = Terms {
+            attempt: run.attempt,
+            retry: self.parts.config.retry_policy(),
+            cooldown: cooldown_of(&self.parts.config, &run),
+            now: self.now(),
+            jitter: random_fraction(),
+        };
+        let settlement = conclude(end, &terms);
+        self.settle(lease, settlement, began.elapsed()).await;
+        self.parts.metrics.executions_active.dec();
+    }
+
+    /// Lets the adapter work until it ends, is told to stop, or meets the hard deadline.
+    async fn attempt(&self, run: &Run, lease: Lease, stop: &StopSignal) -> AttemptEnd {
+        let attempt = Attempt {
+            run: run.clone(),
+            lease,
+            stop: stop.clone(),
+            parts: self.parts.clone(),
+            changed: self.changed.clone(),
+        };
+        // A task of its own, so that a panic in an adapter is a coded failure and not the end of the execution.
+        let mut work = tokio::spawn(async move {
+            match attempt.run.operation {
+                Operation::Fetch => fetch::run(&attempt).await,
+                Operation::Reconcile => reconcile::run(&attempt).await,
+                Operation::Restore => AttemptEnd::unexpected("this version does not execute restores"),
+            }
+        });
+        tokio::select! {
+            biased;
+            ended = &mut work => joined(ended),
+            () = stop.token().cancelled() => stopped(work, stop).await,
+            () = tokio::time::sleep(*self.parts.config.execution.timeout) => {
+                stop.stop(StopCause::Fenced);
+                drop(stopped(work, stop).await);
+                AttemptEnd::TimedOut
+            }
+        }
+    }
+
+    /// Writes how the attempt ended, until the ledger takes it: the one wait without an end, because giving up would
+    /// leave the run to its lease.
+    async fn settle(&self, lease: Lease, settlement: Settlement, took: Duration) {
+        let mut wait = SETTLE_RETRY_FIRST;
+        loop {
+            match self.parts.store.settle(lease, settlement.clone()).await {
+                Ok(settled) => return self.settled(lease, &settlement, settled, took).await,
+                Err(error @ StoreError::Unavailable { .. }) => {
+                    tracing::warn!(
+                        run.id = lease.run_id.0,
+                        error = &error as &dyn std::error::Error,
+                        "the end of an attempt could not be written; tried again"
+                    );
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(SETTLE_RETRY_MAX);
+                }
+                Err(error) => {
+                    tracing::error!(
+                        run.id = lease.run_id.0,
+                        error = &error as &dyn std::error::Error,
+                        "the end of an attempt was refused by the ledger; the run is handed back by the heartbeat"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn settled(&self, lease: Lease, settlement: &Settlement, settled: Settled, took: Duration) {
+        let metrics = &self.parts.metrics;
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let run = match settled {
+            Settled::Done(run) => *run,
+            Settled::Stale => {
+                metrics.stale_results.inc();
+                metrics.attempts.get_or_create(&Reason { reason: "stale" }).inc();
+                tracing::warn!(
+                    run.id = lease.run_id.0,
+                    lease.token = lease.token.0,
+                    duration_ms,
+                    "an attempt ended after another had taken over; its result is kept as a stale attempt only"
+                );
+                return;
+            }
+        };
+        let reason = match settlement {
+            Settlement::Complete(_) => run.outcome.as_str(),
+            Settlement::Retry { .. } => "retried",
+            Settlement::HandBack { .. } => "handed_back",
+        };
+        metrics.attempts.get_or_create(&Reason { reason }).inc();
+        let failure = run.failure_summary.first();
+        if let Settlement::Complete(_) = settlement {
+            let ended = Ended { r#type: run.operation.as_str(), outcome: run.outcome.as_str() };
+            metrics.runs_completed.get_or_create(&ended).inc();
+        }
+        tracing::info!(
+            run.id = run.id.0,
+            run.r#type = run.operation.as_str(),
+            tenant.id = run.tenant_id.map(|tenant| tenant.0),
+            attempt.outcome = reason,
+            failure.code = failure.map(|failure| failure.code.as_str()),
+            duration_ms,
+            "an execution has ended"
+        );
+        self.announce(run).await;
+    }
+
+    async fn announce(&self, run: Run) {
+        announce(&self.changed, run).await;
+    }
+}
+
+async fn announce(changed: &Recipient<RunChanged>, run: Run) {
+    // A closed registry needs no news: the process ends.
+    let _ = changed.send(RunChanged { run: Arc::new(run) }).await;
+}
+
+/// A dry run leaves no cooldown (SPEC section 4).
+fn cooldown_of(config: &Config, run: &Run) -> Duration {
+    let dry_run = run.context.get("dry_run").is_some_and(|value| value == true)
+        || run.context.get("inputs").and_then(|inputs| inputs.get("dry_run")).is_some_and(|value| value == true);
+    if dry_run { Duration::ZERO } else { config.cooldown(run.operation) }
+}
+
+fn joined(ended: Result<AttemptEnd, tokio::task::JoinError>) -> AttemptEnd {
+    ended.unwrap_or_else(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "an adapter panicked");
+        AttemptEnd::unexpected("the adapter panicked")
+    })
+}
+
+/// Waits for a safe point, at most [`STOP_GRACE`], then drops the work: its store operations are tasks of their own
+/// and end by themselves.
+async fn stopped(mut work: JoinHandle<AttemptEnd>, stop: &StopSignal) -> AttemptEnd {
+    stop.token().cancel();
+    let ended = tokio::time::timeout(STOP_GRACE, &mut work).await;
+    if ended.is_err() {
+        work.abort();
+    }
+    match (ended, stop.cause()) {
+        // It was done already, or found out that it must not go on.
+        (Ok(Ok(end @ (AttemptEnd::Done(_) | AttemptEnd::NotCanonical))), _) => end,
+        (_, Some(StopCause::Cancelled)) => AttemptEnd::Cancelled,
+        (_, Some(StopCause::Draining)) => AttemptEnd::HandBack(HandBackReason::Draining),
+        (_, Some(StopCause::Fenced) | None) => AttemptEnd::HandBack(HandBackReason::Fenced),
+    }
+}
