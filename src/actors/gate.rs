@@ -32,9 +32,7 @@ impl Gate {
             return Err(AdmitError::Draining);
         }
         let places = u32::try_from(requests.clamp(1, self.waiting_max)).unwrap_or(u32::MAX);
-        self.places
-            .try_acquire_many(places)
-            .map_err(|_| AdmitError::Full { waiting_max: self.waiting_max })
+        self.places.try_acquire_many(places).map_err(|_| AdmitError::Full { waiting_max: self.waiting_max })
     }
 
     /// Requests that wait now.

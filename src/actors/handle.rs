@@ -135,7 +135,10 @@ pub struct ActorReport {
 
 impl Handle {
     /// Built once, by the daemon.
-    #[expect(clippy::too_many_arguments, reason = "each is one part of the daemon; a struct would only rename them")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one part of the daemon; a struct would only rename them"
+    )]
     pub fn new(
         registry: Addr<RunRegistry>,
         supervisor: Addr<Supervisor>,
@@ -147,8 +150,7 @@ impl Handle {
         instance: InstanceId,
         started_at: Instant,
     ) -> Self {
-        let inner =
-            Inner { registry, supervisor, gate, board, store, metrics, health, instance, started_at };
+        let inner = Inner { registry, supervisor, gate, board, store, metrics, health, instance, started_at };
         Self { inner: Arc::new(inner) }
     }
 

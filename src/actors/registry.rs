@@ -246,7 +246,9 @@ impl Handler<RegistryReport> for RunRegistry {
             queue: self.pending.len(),
             restarts: 0,
             last_pass_at: self.last_batch.map(|(at, _)| at),
-            last_pass: self.last_batch.map(|(_, runs)| format!("wrote {runs} runs; {} identities held", self.identities.len())),
+            last_pass: self
+                .last_batch
+                .map(|(_, runs)| format!("wrote {runs} runs; {} identities held", self.identities.len())),
         })
     }
 }
@@ -301,9 +303,10 @@ impl RunRegistry {
     fn count_refused(&mut self, verdict: &Verdict, now: Instant) {
         let run = verdict.run();
         self.count_verdict(run.operation, verdict.as_str());
-        let (_, count) = self.duplicates.entry(run.id).or_insert_with(|| {
-            (run.identity, DuplicateCount { run_id: run.id, count: 0, last_at: now })
-        });
+        let (_, count) = self
+            .duplicates
+            .entry(run.id)
+            .or_insert_with(|| (run.identity, DuplicateCount { run_id: run.id, count: 0, last_at: now }));
         count.count += 1;
         count.last_at = now;
     }
@@ -493,7 +496,8 @@ impl RunRegistry {
             return;
         }
         let callers = std::mem::take(&mut self.draining);
-        let counts: Vec<_> = std::mem::take(&mut self.duplicates).into_values().map(|(_, count)| count).collect();
+        let counts: Vec<_> =
+            std::mem::take(&mut self.duplicates).into_values().map(|(_, count)| count).collect();
         let store = self.store.clone();
         let flushed = async move {
             if !counts.is_empty()

@@ -50,8 +50,7 @@ pub const RECONCILE: RestartRule = RestartRule {
     last_resort: LastResort::ExitProcess,
 };
 /// A tenant.
-pub const TENANT: RestartRule =
-    RestartRule { last_resort: LastResort::LeaveAlone, ..RECONCILE };
+pub const TENANT: RestartRule = RestartRule { last_resort: LastResort::LeaveAlone, ..RECONCILE };
 
 /// What to do about a child that panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +101,19 @@ mod tests {
         let mut log = RestartLog::default();
         let waits: Vec<_> = (0..6).map(|second| log.panicked(&TENANT, Duration::from_secs(second))).collect();
         let millis = |ms| Restart::After(Duration::from_millis(ms));
-        let expected =
-            [millis(100), millis(200), millis(400), millis(800), millis(1600), Restart::GiveUp(LastResort::LeaveAlone)];
+        let expected = [
+            millis(100),
+            millis(200),
+            millis(400),
+            millis(800),
+            millis(1600),
+            Restart::GiveUp(LastResort::LeaveAlone),
+        ];
         assert_eq!(waits, expected);
-        assert_eq!(log.panicked(&TENANT, Duration::from_secs(60)), millis(1600), "the first has aged out of the window");
+        assert_eq!(
+            log.panicked(&TENANT, Duration::from_secs(60)),
+            millis(1600),
+            "the first has aged out of the window"
+        );
     }
 }

@@ -19,7 +19,7 @@ use super::restart::{self, LastResort, Restart, RestartLog};
 use super::tenant::{DrainTenant, TenantAssignments, TenantReport, Wake};
 use crate::clock::Clock;
 use crate::domain::run::Run;
-use crate::execution::Executor;
+use crate::execution::{Executor, ExecutorParts};
 use crate::ids::{InstanceId, TenantId};
 use crate::metrics::{Metrics, Reason};
 use crate::store::Store;
@@ -109,13 +109,9 @@ pub struct Parts {
     pub tenants_max: usize,
     /// `execution.idle_after`.
     pub idle_after: Duration,
-    /// Makes the executor once the registry's address is known.
-    pub executor: fn(&ExecutorParts, Recipient<super::registry::RunChanged>) -> Executor,
     /// What the executor needs.
     pub executor_parts: Arc<ExecutorParts>,
 }
-
-pub use crate::execution::ExecutorParts;
 
 /// The process has to end: the restart rules say so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -181,8 +177,8 @@ impl Supervisor {
             DeathWatch::new(ctx.address(), ChildKey::Registry),
         )
         .start();
-        self.executor =
-            Some((self.parts.executor)(&self.parts.executor_parts, registry.clone().recipient()));
+        let executor_parts = self.parts.executor_parts.clone();
+        self.executor = Some(Executor::new(executor_parts, registry.clone().recipient()));
         self.registry = Some(registry);
     }
 
@@ -232,10 +228,11 @@ impl Supervisor {
             Restart::GiveUp(_) => restart::TENANT.window,
         };
         child.resting = true;
+        let restarts = child.log.total;
         self.count_restart("tenant");
         tracing::error!(
             tenant.id = tenant.0,
-            restarts = child.log.total,
+            restarts,
             wait_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
             "a tenant's actor panicked; it is started again after a wait, its neighbours go on"
         );
@@ -255,7 +252,10 @@ impl Supervisor {
         match self.reconcile_log.panicked(&restart::RECONCILE, self.started_at.elapsed()) {
             Restart::After(wait) => {
                 self.count_restart("reconcile");
-                tracing::error!(restarts = self.reconcile_log.total, "the reconcile actor panicked; it is started again");
+                tracing::error!(
+                    restarts = self.reconcile_log.total,
+                    "the reconcile actor panicked; it is started again"
+                );
                 ctx.run_later(wait, Self::start_reconcile);
             }
             Restart::GiveUp(LastResort::ExitProcess | LastResort::LeaveAlone) => self.die("reconcile actor"),
@@ -338,9 +338,10 @@ impl Handler<PanicChild> for Supervisor {
 
     fn handle(&mut self, panic: PanicChild, _: &mut Self::Context) -> bool {
         match panic.0 {
-            ChildKey::Registry => {
-                self.registry.as_ref().is_some_and(|registry| registry.try_send(super::registry::PanicNow).is_ok())
-            }
+            ChildKey::Registry => self
+                .registry
+                .as_ref()
+                .is_some_and(|registry| registry.try_send(super::registry::PanicNow).is_ok()),
             ChildKey::Reconcile => self
                 .reconcile
                 .as_ref()
@@ -461,7 +462,10 @@ async fn drain_tree(
         let stopped = board.stop_all(StopCause::Draining);
         tracing::info!(executions = stopped, "the time to drain is over; executions hand their runs back");
         if tokio::time::timeout(HAND_BACK_TIMEOUT, &mut drained).await.is_err() {
-            tracing::warn!(executions = board.len(), "some executions did not hand back in time; their leases will expire");
+            tracing::warn!(
+                executions = board.len(),
+                "some executions did not hand back in time; their leases will expire"
+            );
         }
     }
     if let Some(registry) = &registry {

@@ -81,7 +81,10 @@ pub struct TenantAssignments {
 
 impl TenantAssignments {
     /// An actor without work yet; send it [`Wake`].
-    #[expect(clippy::too_many_arguments, reason = "each is one part of the tree; a struct would only rename them")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one part of the tree; a struct would only rename them"
+    )]
     pub fn new(
         tenant: TenantId,
         store: Store,

@@ -26,9 +26,9 @@ use crate::actors::board::{Board, StopCause};
 use crate::actors::gate::Gate;
 use crate::actors::handle::{Handle, Health};
 use crate::actors::registry::RegistryLimits;
-use crate::actors::supervisor::{Drain, ExecutorParts, Fatal, Parts, RegistryAddress, Supervisor};
+use crate::actors::supervisor::{Drain, Fatal, Parts, RegistryAddress, Supervisor};
 use crate::admin::AdminState;
-use crate::execution::Executor;
+use crate::execution::ExecutorParts;
 use crate::graph::GraphService;
 use crate::ids::InstanceId;
 use crate::intake::Directory;
@@ -258,9 +258,10 @@ impl Built {
         let config = options.config.clone();
         let store_error = |source| DaemonError::Store { url: options.database_url.to_string(), source };
         let clock = options.clock.clone();
-        let store = Store::open(&options.database_url, &config.database, clock.clone(), runtime.handle().clone())
-            .await
-            .map_err(store_error)?;
+        let store =
+            Store::open(&options.database_url, &config.database, clock.clone(), runtime.handle().clone())
+                .await
+                .map_err(store_error)?;
         let instance = InstanceId::fresh();
         let row = NewInstance {
             id: instance,
@@ -299,7 +300,6 @@ impl Built {
             },
             tenants_max: config.execution.tenants_max,
             idle_after: *config.execution.idle_after,
-            executor: |parts, changed| Executor::new(parts.clone(), changed),
             executor_parts,
         };
         let supervisor = Supervisor::new(supervisor_parts, holders, fatal_told.clone()).start();
@@ -322,7 +322,19 @@ impl Built {
         let watch = watch::Watch::new(handle.clone(), triggers.clone(), supervisor.clone(), &config);
         let pulse = runtime.spawn(pulse.beat(leased_at));
         let watch = runtime.spawn(watch.watch());
-        Ok(Self { store, instance, board, gate, supervisor, handle, directory, triggers, fatal, pulse, watch })
+        Ok(Self {
+            store,
+            instance,
+            board,
+            gate,
+            supervisor,
+            handle,
+            directory,
+            triggers,
+            fatal,
+            pulse,
+            watch,
+        })
     }
 
     /// Carries commands out until one says stop, or something dies that must not.
@@ -376,7 +388,10 @@ impl Built {
         http.stop(true).await;
         self.pulse.abort();
         if let Err(error) = self.store.stop_instance(self.instance).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the instance's end could not be written");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the instance's end could not be written"
+            );
         }
         self.store.close().await;
         tracing::info!("the daemon has stopped");

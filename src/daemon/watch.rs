@@ -119,7 +119,10 @@ impl Watch {
         let fresh: Vec<_> =
             workspaces.into_iter().filter(|workspace| !self.announced.contains_key(workspace)).collect();
         if !fresh.is_empty() {
-            tracing::warn!(workspaces = fresh.len(), "runs of an instance that is gone were found; reconcile takes them up");
+            tracing::warn!(
+                workspaces = fresh.len(),
+                "runs of an instance that is gone were found; reconcile takes them up"
+            );
             self.triggers.reconcile_some(&fresh, "instance_lost").await;
             self.announced.extend(fresh.into_iter().map(|workspace| (workspace, now)));
         }
@@ -128,16 +131,15 @@ impl Watch {
 
     async fn repair(&self, run: Run) -> Result<(), StoreError> {
         let now = self.handle.store().now().await?;
-        let seen = Observation {
-            run,
-            lease_gone: true,
-            tenant_busy: false,
-            served_since: None,
-            adapter: None,
-        };
+        let seen =
+            Observation { run, lease_gone: true, tenant_busy: false, served_since: None, adapter: None };
         let Some(repair) = decide(&seen, &self.limits, now) else { return Ok(()) };
         if let Some(run) = self.handle.store().repair(&seen, repair, self.cooldown).await? {
-            tracing::warn!(run.id = run.id.0, repair = repair.as_str(), "an orphaned reconcile run was repaired");
+            tracing::warn!(
+                run.id = run.id.0,
+                repair = repair.as_str(),
+                "an orphaned reconcile run was repaired"
+            );
             self.handle.changed(run).await;
         }
         Ok(())

@@ -123,9 +123,8 @@ impl<W> Identities<W> {
     pub fn observe(&mut self, run: Arc<Run>) {
         match self.entries.get_mut(&run.identity) {
             Some(Entry::Writing { news, .. }) => {
-                if news.as_ref().is_none_or(|known| run.id >= known.id) {
-                    *news = Some(run);
-                }
+                let known = news.take().filter(|known| known.id > run.id);
+                *news = Some(known.unwrap_or(run));
             }
             Some(Entry::Held(known)) if run.id < known.id || run.updated_at < known.updated_at => {}
             Some(Entry::Held(_)) => {

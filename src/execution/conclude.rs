@@ -149,7 +149,9 @@ mod tests {
     #[test]
     fn a_transient_failure_waits_as_long_as_the_service_asked() {
         let settlement = conclude(AttemptEnd::Done(throttled()), &terms(1));
-        let Settlement::Retry { next_attempt_at, .. } = settlement else { panic!("expected a retry: {settlement:?}") };
+        let Settlement::Retry { next_attempt_at, .. } = settlement else {
+            panic!("expected a retry: {settlement:?}")
+        };
         assert_eq!(next_attempt_at - terms(1).now, chrono::Duration::seconds(30));
     }
 

@@ -19,7 +19,7 @@ use crate::actors::registry::RunChanged;
 use crate::clock::{Clock, Instant};
 use crate::config::Config;
 use crate::domain::operation::Operation;
-use crate::domain::run::{HandBackReason, Lease, Outcome, Run, Settlement};
+use crate::domain::run::{HandBackReason, Lease, Run, Settlement};
 use crate::graph::GraphService;
 use crate::ids::random_fraction;
 use crate::metrics::{Ended, Metrics, Reason};
@@ -235,7 +235,11 @@ async fn announce(changed: &Recipient<RunChanged>, run: Run) {
 /// A dry run leaves no cooldown (SPEC section 4).
 fn cooldown_of(config: &Config, run: &Run) -> Duration {
     let dry_run = run.context.get("dry_run").is_some_and(|value| value == true)
-        || run.context.get("inputs").and_then(|inputs| inputs.get("dry_run")).is_some_and(|value| value == true);
+        || run
+            .context
+            .get("inputs")
+            .and_then(|inputs| inputs.get("dry_run"))
+            .is_some_and(|value| value == true);
     if dry_run { Duration::ZERO } else { config.cooldown(run.operation) }
 }
 

@@ -60,7 +60,9 @@ async fn pass(attempt: &Attempt) -> Result<Tally, StoreError> {
         }
         let repair = decide(&observation, &limits, now);
         let after = match repair {
-            Some(repair) if !is_dry_run(&attempt.run) => apply(attempt, &observation, repair, &mut tally).await,
+            Some(repair) if !is_dry_run(&attempt.run) => {
+                apply(attempt, &observation, repair, &mut tally).await
+            }
             Some(repair) => {
                 tally.count(repair);
                 None

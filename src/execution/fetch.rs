@@ -1,0 +1,240 @@
+//! The adapter of `assignments.fetch`: reads a tenant's assignments through [`crate::graph`] and stores them as a
+//! snapshot, type by type (SPEC section 9).
+//!
+//! Every write carries the run's lease. Nothing is called before the ledger has confirmed that the run is the canonical
+//! one and its own. A snapshot is ended only by the attempt that ends the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Attempt;
+use super::conclude::{AttemptEnd, Work};
+use crate::actors::Progress;
+use crate::domain::assignment::{AssignmentsHash, PolicyKey, policy_changes};
+use crate::domain::counts::{CountKey, Counts};
+use crate::domain::failure::{Code, Failure};
+use crate::domain::identity::{FetchInputs, Inputs};
+use crate::domain::run::{HandBackReason, Outcome};
+use crate::graph::{FetchEnd, FetchProgress, GraphClient, TypeReading, fetch};
+use crate::ids::{SnapshotId, TenantId};
+use crate::store::{Coverage, SnapshotEnd, StoreError, StoredType};
+
+/// Readings of types that may wait to be stored. LIMIT: memory.
+const READINGS_WAITING_MAX: usize = 4;
+
+/// Why an attempt ends before its snapshot does.
+enum Break {
+    /// The ledger cannot be reached, or refuses.
+    Store(StoreError),
+    /// How the attempt ends.
+    End(AttemptEnd),
+}
+
+impl From<StoreError> for Break {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What has been read, without the assignments themselves: those are in the ledger already.
+#[derive(Default)]
+struct Gathered {
+    coverage: BTreeMap<String, Coverage>,
+    listed: BTreeSet<PolicyKey>,
+    read: BTreeMap<PolicyKey, AssignmentsHash>,
+    listed_completely: BTreeSet<String>,
+    items: u64,
+    failures: Vec<Failure>,
+    transient: bool,
+    retry_after: Option<Duration>,
+}
+
+/// Executes one attempt.
+pub async fn run(attempt: &Attempt) -> AttemptEnd {
+    match fetch_into_snapshot(attempt).await {
+        Ok(work) => AttemptEnd::Done(work),
+        Err(Break::End(end)) => end,
+        Err(Break::Store(error @ StoreError::Unavailable { .. })) => {
+            tracing::warn!(
+                run.id = attempt.run.id.0,
+                error = &error as &dyn std::error::Error,
+                "a fetch stops because the ledger is unavailable; its run goes back to the queue"
+            );
+            AttemptEnd::HandBack(HandBackReason::Fenced)
+        }
+        Err(Break::Store(error)) => {
+            tracing::error!(
+                run.id = attempt.run.id.0,
+                error = &error as &dyn std::error::Error,
+                "a fetch stops because the ledger refused a write"
+            );
+            AttemptEnd::unexpected("the ledger refused a write of the snapshot")
+        }
+    }
+}
+
+async fn fetch_into_snapshot(attempt: &Attempt) -> Result<Work, Break> {
+    let store = &attempt.parts.store;
+    let (tenant, inputs) = scope(attempt)?;
+    let client = client(attempt, tenant).await?;
+    let snapshot = store.begin_snapshot(attempt.lease).await?.ok_or(Break::End(AttemptEnd::NotCanonical))?;
+    // The last look before the first call to the outside (SPEC section 5).
+    if !store.is_canonical(attempt.lease).await? {
+        return Err(Break::End(AttemptEnd::NotCanonical));
+    }
+    let gathered = read(attempt, &client, &inputs, snapshot).await?;
+    let known_types = inputs.policy_types.as_ref().map(|types| types.iter().cloned().collect());
+    let mut known = store.known_policies(tenant, known_types).await?;
+    if let Some(ids) = &inputs.policy_ids {
+        known.retain(|key, _| ids.contains(&key.policy_id));
+    }
+    let changes = policy_changes(&known, &gathered.listed, &gathered.read, &gathered.listed_completely);
+    let failed = gathered.listed.len() as u64 - gathered.read.len() as u64;
+    let counts = Counts::default()
+        .with(CountKey::Total, gathered.listed.len() as u64)
+        .with(CountKey::Items, gathered.items)
+        .with(CountKey::Succeeded, gathered.read.len() as u64)
+        .with(CountKey::Failed, failed)
+        .with(CountKey::Created, changes.created.len() as u64)
+        .with(CountKey::Updated, changes.updated.len() as u64)
+        .with(CountKey::Deleted, changes.deleted.len() as u64)
+        .balanced();
+    let work = Work {
+        counts: counts.clone(),
+        failures: gathered.failures,
+        transient: gathered.transient,
+        retry_after: gathered.retry_after,
+        context: serde_json::Map::from_iter([("snapshot_id".to_owned(), snapshot.0.into())]),
+    };
+    if work.transient && attempt.tries_left() {
+        return Ok(Work { context: serde_json::Map::new(), ..work });
+    }
+    let end = SnapshotEnd {
+        outcome: if work.failures.is_empty() { Outcome::Succeeded } else { Outcome::Failed },
+        counts,
+        failures: crate::domain::failure::summarise(&work.failures),
+        coverage: gathered.coverage,
+    };
+    if store.finish_snapshot(attempt.lease, snapshot, end, changes).await? {
+        Ok(work)
+    } else {
+        Err(Break::End(AttemptEnd::NotCanonical))
+    }
+}
+
+/// The tenant and the normalised inputs, as the ledger has them.
+fn scope(attempt: &Attempt) -> Result<(TenantId, FetchInputs), Break> {
+    let inputs = attempt.run.context.get("inputs").cloned().unwrap_or_default();
+    match (attempt.run.tenant_id, Inputs::normalise(attempt.run.operation, &inputs)) {
+        (Some(tenant), Ok(Inputs::Fetch(inputs))) => Ok((tenant, inputs)),
+        _ => Err(Break::End(AttemptEnd::unexpected("the run's context does not hold the inputs of a fetch"))),
+    }
+}
+
+async fn client(attempt: &Attempt, tenant: TenantId) -> Result<GraphClient, Break> {
+    let missing = |message: &str| Break::End(AttemptEnd::failed(Code::RunCredentialsMissing, message));
+    let tenant = attempt.parts.store.tenant(tenant).await?.ok_or_else(|| missing("the tenant is gone"))?;
+    attempt.parts.graph.client(&tenant.cloud, tenant.external_id, &tenant.credential).map_err(|error| {
+        tracing::warn!(
+            run.id = attempt.run.id.0,
+            tenant.id = tenant.id.0,
+            error = &error as &dyn std::error::Error,
+            "a tenant cannot be signed in to"
+        );
+        missing(&error.to_string())
+    })
+}
+
+/// Reads and stores, type by type, until the fetch ends or is stopped.
+async fn read(
+    attempt: &Attempt,
+    client: &GraphClient,
+    inputs: &FetchInputs,
+    snapshot: SnapshotId,
+) -> Result<Gathered, Break> {
+    let (sink, mut readings) = tokio::sync::mpsc::channel(READINGS_WAITING_MAX);
+    let board = attempt.parts.board.clone();
+    let (run_id, clock) = (attempt.run.id, attempt.parts.clock.clone());
+    let progress = move |progress: FetchProgress| {
+        let throttled_until = progress.throttled_for.map(|wait| clock.now() + wait);
+        board.report(
+            run_id,
+            Progress {
+                types_done: progress.types_done,
+                types_total: progress.types_total,
+                listed: progress.listed,
+                read: progress.read,
+                calls: progress.calls,
+                throttled_until,
+            },
+        );
+    };
+    let reading = fetch(client, inputs, attempt.stop.token(), &progress, sink);
+    let storing = async {
+        let mut gathered = Gathered::default();
+        while let Some(reading) = readings.recv().await {
+            let stored = gathered.take(reading);
+            if !attempt.parts.store.write_type(attempt.lease, snapshot, stored).await? {
+                return Err(Break::End(AttemptEnd::NotCanonical));
+            }
+        }
+        Ok(gathered)
+    };
+    tokio::pin!(reading);
+    tokio::pin!(storing);
+    // A ledger that fails, or a lease that is lost, ends the calls to the outside at once.
+    let end = tokio::select! {
+        end = &mut reading => end,
+        stored = &mut storing => match stored {
+            Err(stop) => return Err(stop),
+            // The fetch drops its sink just before it ends.
+            Ok(gathered) => return gathered.finish(reading.await),
+        },
+    };
+    let gathered = storing.await?;
+    gathered.finish(end)
+}
+
+impl Gathered {
+    /// Notes a reading, and gives what is to be stored of it.
+    fn take(&mut self, reading: TypeReading) -> StoredType {
+        let policy_type = reading.policy_type.key.to_owned();
+        let key = |policy_id: &str| PolicyKey {
+            policy_type: policy_type.clone(),
+            policy_id: policy_id.to_owned(),
+        };
+        self.listed.extend(reading.listed.iter().map(|id| key(id)));
+        for policy in &reading.policies {
+            self.items += policy.assignments.len() as u64;
+            self.read.insert(key(&policy.policy_id), policy.hash);
+        }
+        if reading.coverage.complete {
+            self.listed_completely.insert(policy_type.clone());
+        }
+        for item in reading.failures {
+            self.fail(item.failure, item.transient, item.retry_after);
+        }
+        self.coverage.insert(policy_type.clone(), reading.coverage.clone());
+        StoredType { policy_type, coverage: reading.coverage, policies: reading.policies }
+    }
+
+    fn fail(&mut self, failure: Failure, transient: bool, retry_after: Option<Duration>) {
+        self.failures.push(failure);
+        self.transient |= transient;
+        self.retry_after = self.retry_after.max(retry_after);
+    }
+
+    /// Adds what concerns the fetch as a whole.
+    fn finish(mut self, end: FetchEnd) -> Result<Self, Break> {
+        match end {
+            FetchEnd::Complete { failures } => {
+                for item in failures {
+                    self.fail(item.failure, item.transient, item.retry_after);
+                }
+                Ok(self)
+            }
+            // The executor knows why and replaces this.
+            FetchEnd::Stopped => Err(Break::End(AttemptEnd::HandBack(HandBackReason::Fenced))),
+        }
+    }
+}
