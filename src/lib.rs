@@ -7,21 +7,33 @@
 //!                      +- TenantAssignments    n   one per tenant with work
 //! ```
 //!
-//! Reading order: [`domain`] (the rules, pure), [`store`] (the one door to the database), [`graph`]
-//! (the one door to Microsoft Graph), [`actors`] (who decides and executes), `admin` (HTTP),
-//! `daemon` (builds the parts and stops them in order), `cli`. `ARCHITECTURE.md` draws the whole.
+//! The modules stand in reading order. `ARCHITECTURE.md` draws the whole and says what must never import what.
 
+// The rules: pure, no I/O.
 pub mod domain;
 
+// Time, chance, limits, numbers.
 pub mod clock;
 pub mod config;
 pub mod ids;
 pub mod metrics;
+pub mod telemetry;
 
+// The two doors: to the database, to Microsoft Graph.
+pub mod graph;
 pub mod store;
 
-pub mod graph;
-
+// Who decides, and what executes.
 pub mod actors;
+pub mod execution;
 
+// The ways in.
+pub mod admin;
+pub mod intake;
+
+// All of it together.
+pub mod cli;
+pub mod daemon;
+
+// The Graph double that everything can be tried against.
 pub mod sandbox;

@@ -81,9 +81,9 @@ pub enum AdmitError {
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Progress {
     /// Policy types done, of `types_total`.
-    pub types_done: u32,
+    pub types_done: usize,
     /// Policy types to do.
-    pub types_total: u32,
+    pub types_total: usize,
     /// Policies listed so far.
     pub listed: u64,
     /// Policies read so far.

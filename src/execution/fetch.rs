@@ -154,9 +154,8 @@ async fn read(
 ) -> Result<Gathered, Break> {
     let (sink, mut readings) = tokio::sync::mpsc::channel(READINGS_WAITING_MAX);
     let board = attempt.parts.board.clone();
-    let (run_id, clock) = (attempt.run.id, attempt.parts.clock.clone());
+    let run_id = attempt.run.id;
     let progress = move |progress: FetchProgress| {
-        let throttled_until = progress.throttled_for.map(|wait| clock.now() + wait);
         board.report(
             run_id,
             Progress {
@@ -165,7 +164,7 @@ async fn read(
                 listed: progress.listed,
                 read: progress.read,
                 calls: progress.calls,
-                throttled_until,
+                throttled_until: progress.throttled_until,
             },
         );
     };
@@ -226,15 +225,13 @@ impl Gathered {
 
     /// Adds what concerns the fetch as a whole.
     fn finish(mut self, end: FetchEnd) -> Result<Self, Break> {
-        match end {
-            FetchEnd::Complete { failures } => {
-                for item in failures {
-                    self.fail(item.failure, item.transient, item.retry_after);
-                }
-                Ok(self)
-            }
-            // The executor knows why and replaces this.
-            FetchEnd::Stopped => Err(Break::End(AttemptEnd::HandBack(HandBackReason::Fenced))),
+        if end.stopped.is_some() {
+            // The executor knows why it told the fetch to stop, and replaces this.
+            return Err(Break::End(AttemptEnd::HandBack(HandBackReason::Fenced)));
         }
+        for item in end.failures {
+            self.fail(item.failure, item.transient, item.retry_after);
+        }
+        Ok(self)
     }
 }
