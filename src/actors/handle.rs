@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::board::{Board, StopCause};
 use super::gate::Gate;
 use super::registry::{Admit, Ask, RunChanged, RunRegistry, Slot, WriteFailed};
-use super::supervisor::{Supervisor, Tree};
+use super::supervisor::{PanicChild, Supervisor, Tree};
 use crate::clock::Instant;
 use crate::domain::admission::{Request, Verdict};
 use crate::domain::identity::IdentityHash;
@@ -271,5 +271,23 @@ impl Handle {
     /// The metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// Takes one place of the gate until dropped, for tests of a full gate.
+    ///
+    /// # Errors
+    /// [`AdmitError`] when the gate is closed or full.
+    pub fn take_place(&self) -> Result<impl Drop + use<'_>, AdmitError> {
+        self.inner.gate.enter(1)
+    }
+
+    /// Closes the gate, as draining does first.
+    pub fn close_gate(&self) {
+        self.inner.gate.close();
+    }
+
+    /// Makes an actor panic, for tests of the restart rules; false when there is no such actor.
+    pub async fn panic_child(&self, panic: PanicChild) -> bool {
+        self.inner.supervisor.send(panic).await.unwrap_or(false)
     }
 }

@@ -1,0 +1,87 @@
+//! Stopping: SIGTERM in the middle of work loses nothing and uses up no try.
+
+use atlasd::sandbox::SandboxConfig;
+use serde_json::json;
+
+use crate::bed::{Bed, block_on, run_id, until};
+use crate::process::Process;
+use crate::support::for_each_engine;
+
+for_each_engine!(a_graceful_stop_hands_the_run_back_and_the_next_start_finishes_it, |engine| {
+    let mut config = SandboxConfig::single(300);
+    config.latency = std::time::Duration::from_millis(100);
+    let bed = Bed::with(engine, config, "[graph]\nparallel = 1\n[shutdown]\ndrain = \"300ms\"\n");
+    block_on(async {
+        let process = Process::start(&bed).await;
+        let client = process.client(&bed);
+        let (_, tenant) = client.single().await;
+        let run = run_id(&client.fetch(tenant, json!({})).await);
+        until("the run executes", || async { client.get(&format!("/runs/{run}")).await.body["status"] == "running" })
+            .await;
+        process.signal("TERM");
+        assert_eq!(process.exit_code(), Some(0));
+
+        let process = Process::start(&bed).await;
+        let client = process.client(&bed);
+        let run = client.completed(run).await;
+        assert_eq!(run["outcome"], "succeeded", "{run}");
+        assert_eq!(run["attempt"], 1, "the hand-back used up no try: {run}");
+        let attempts = client.get(&format!("/runs/{}/attempts", run["id"])).await.body;
+        let outcomes: Vec<_> =
+            attempts["items"].as_array().expect("items").iter().map(|attempt| attempt["outcome"].clone()).collect();
+        assert_eq!(outcomes, [json!("handed_back"), json!("succeeded")]);
+        process.signal("INT");
+        assert_eq!(process.exit_code(), Some(0));
+    });
+    let findings = bed.cli(&["doctor", "--output", "json"]);
+    assert!(!findings.is_empty());
+});
+
+for_each_engine!(usr1_makes_a_reconcile_run_for_every_workspace, |engine| {
+    let bed = Bed::new(engine, SandboxConfig::single(60));
+    block_on(async {
+        let process = Process::start(&bed).await;
+        let client = process.client(&bed);
+        for slug in ["contoso", "fabrikam"] {
+            client.workspace(slug).await;
+        }
+        process.signal("USR1");
+        until("each workspace has a reconcile run by the signal", || async {
+            let runs = client.all("/runs?type=ops.reconcile_adapter_runs&status=completed").await;
+            let by_signal: std::collections::BTreeSet<_> = runs
+                .iter()
+                .filter(|run| run["initiator_name"] == "signal:SIGUSR1")
+                .map(|run| run["workspace_id"].as_i64())
+                .collect();
+            by_signal.len() == 2
+        })
+        .await;
+        process.signal("USR2");
+        process.signal("TERM");
+        assert_eq!(process.exit_code(), Some(0));
+    });
+    let log = std::fs::read_to_string(bed.directory.path().join("daemon.log")).unwrap();
+    assert!(log.contains("an actor of the tree"), "SIGUSR2 logs the tree: {log}");
+});
+
+#[test]
+fn a_second_daemon_on_the_same_sqlite_file_is_refused_by_name() {
+    let bed = Bed::new(crate::support::Engine::Sqlite, SandboxConfig::single(60));
+    let daemon = bed.daemon();
+    let second = atlasd::daemon::Daemon::start(bed.options());
+    let error = second.err().expect("a second daemon does not start");
+    let chain = format!("{error}: {}", std::error::Error::source(&error).expect("a reason"));
+    assert!(chain.contains(&std::process::id().to_string()), "names the holder's process: {chain}");
+    drop(daemon);
+    bed.daemon().stop().expect("the lock is free again");
+}
+
+#[test]
+fn a_taken_port_is_refused_by_name() {
+    let bed = Bed::new(crate::support::Engine::Sqlite, SandboxConfig::single(60));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut options = bed.options();
+    options.listen = taken.local_addr().unwrap().to_string();
+    let error = atlasd::daemon::Daemon::start(options).err().expect("the port is taken");
+    assert!(error.to_string().contains(&taken.local_addr().unwrap().to_string()), "{error}");
+}

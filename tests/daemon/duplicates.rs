@@ -1,0 +1,92 @@
+//! The same request many times over: one run.
+
+use std::collections::BTreeMap;
+
+use atlasd::sandbox::{SINGLE_TENANT, SandboxConfig};
+use serde_json::json;
+
+use crate::bed::{Bed, block_on, run_id, until};
+use crate::support::for_each_engine;
+
+const CLIENTS: usize = 64;
+const REQUESTS_EACH: usize = 1000;
+
+for_each_engine!(sixty_four_clients_get_one_accepted_and_the_rest_its_run, |engine| {
+    let bed = Bed::new(engine, SandboxConfig::single(60));
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (_, tenant) = client.single().await;
+        let mut clients = tokio::task::JoinSet::new();
+        let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(CLIENTS));
+        for _ in 0..CLIENTS {
+            let (client, barrier) = (client.clone(), barrier.clone());
+            clients.spawn(async move {
+                barrier.wait().await;
+                let mut verdicts = BTreeMap::<(String, i64), usize>::new();
+                for _ in 0..REQUESTS_EACH {
+                    let answer = client.fetch(tenant, json!({})).await;
+                    let verdict = answer.body["verdict"].as_str().expect("a verdict").to_owned();
+                    *verdicts.entry((verdict, run_id(&answer))).or_default() += 1;
+                }
+                verdicts
+            });
+        }
+        let mut verdicts = BTreeMap::<(String, i64), usize>::new();
+        while let Some(counted) = clients.join_next().await {
+            for (verdict, count) in counted.expect("no client panics") {
+                *verdicts.entry(verdict).or_default() += count;
+            }
+        }
+        let accepted: Vec<_> = verdicts.iter().filter(|((verdict, _), _)| verdict == "accepted").collect();
+        assert_eq!(accepted.len(), 1, "{verdicts:?}");
+        let ((_, run), count) = accepted[0];
+        assert_eq!(*count, 1, "{verdicts:?}");
+        let others: usize = verdicts
+            .iter()
+            .filter(|((verdict, id), _)| id == run && (verdict == "active" || verdict == "cooldown"))
+            .map(|(_, count)| count)
+            .sum();
+        assert_eq!(others, CLIENTS * REQUESTS_EACH - 1, "{verdicts:?}");
+        let refused = i64::try_from(CLIENTS * REQUESTS_EACH - 1).unwrap();
+        until("the run counts every refused request", || async {
+            client.get(&format!("/runs/{run}")).await.body["duplicate_count"] == refused
+        })
+        .await;
+        assert_eq!(client.all("/runs?type=assignments.fetch").await.len(), 1);
+    });
+    daemon.stop().expect("the daemon stops");
+});
+
+for_each_engine!(a_bulk_call_answers_in_order_and_its_own_repeats_are_active, |engine| {
+    let bed = Bed::new(engine, SandboxConfig::single(60));
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (_, tenant) = client.single().await;
+        let request = |types: &[&str]| {
+            json!({"type": "assignments.fetch", "tenant_id": tenant, "inputs": {"policy_types": types}})
+        };
+        let answer = client
+            .post(
+                "/runs/batch",
+                json!({"requests": [
+                    request(&["intent"]),
+                    request(&["mobileApp"]),
+                    request(&["intent"]),
+                    {"type": "assignments.fetch", "tenant_id": 999_999},
+                    {"type": "assignments.fetch", "tenant_external_id": SINGLE_TENANT, "inputs": {"policy_types": []}},
+                ]}),
+            )
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let verdicts = answer.body["verdicts"].as_array().expect("verdicts");
+        assert_eq!(verdicts.len(), 5);
+        assert_eq!(verdicts[0]["verdict"], "accepted");
+        assert_eq!(verdicts[1]["verdict"], "accepted");
+        assert_eq!(verdicts[2]["verdict"], "active");
+        assert_eq!(verdicts[2]["run"]["id"], verdicts[0]["run"]["id"]);
+        assert_eq!(verdicts[3]["error"]["status"], 404, "{}", verdicts[3]);
+        assert_eq!(verdicts[4]["error"]["status"], 422, "{}", verdicts[4]);
+    });
+});

@@ -1,0 +1,184 @@
+//! `assignments.fetch` end to end: what the sandbox holds is what the snapshot says, whatever the way there was like.
+
+use std::collections::BTreeMap;
+
+use atlasd::domain::assignment::AssignmentSet;
+use atlasd::domain::policy_types::{self, Read};
+use atlasd::sandbox::{SINGLE_TENANT, Sandbox, SandboxConfig};
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, Client, block_on, run_id, until};
+use crate::support::{Engine, for_each_engine};
+
+/// What a snapshot should hold, by the sandbox's own truth.
+fn truth(sandbox: &Sandbox) -> BTreeMap<(String, String), String> {
+    sandbox
+        .state()
+        .expected(SINGLE_TENANT)
+        .into_iter()
+        .map(|((policy_type, policy_id), items)| {
+            let row = policy_types::find(&policy_type).expect("the sandbox holds types of the catalogue");
+            let set = match row.read {
+                Read::Object => AssignmentSet::from_role_assignment(&items[0]),
+                _ => AssignmentSet::from_graph(row, &items),
+            };
+            let set = set.expect("the sandbox holds well-formed assignments");
+            ((policy_type, policy_id), set.hash().to_string())
+        })
+        .collect()
+}
+
+/// What the snapshot of a run holds.
+async fn snapshot(client: &Client, run: &Value) -> BTreeMap<(String, String), String> {
+    let id = run["context"]["snapshot_id"].as_i64().expect("a fetch's context names its snapshot");
+    let text = |item: &Value, key: &str| item[key].as_str().expect("a text").to_owned();
+    client
+        .all(&format!("/snapshots/{id}"))
+        .await
+        .iter()
+        .map(|item| ((text(item, "policy_type"), text(item, "policy_id")), text(item, "assignments_hash")))
+        .collect()
+}
+
+for_each_engine!(a_fetch_reads_what_the_tenant_holds_and_counts_it, |engine| {
+    let bed = Bed::new(engine, SandboxConfig::single(200));
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (_, tenant) = client.single().await;
+        let accepted = client.fetch(tenant, json!({})).await;
+        assert_eq!((accepted.status, accepted.body["verdict"].as_str()), (202, Some("accepted")), "{accepted:?}");
+        let run = client.completed(run_id(&accepted)).await;
+        assert_eq!(run["outcome"], "succeeded", "{run}");
+        let expected = truth(&bed.sandbox);
+        assert_eq!(snapshot(&client, &run).await, expected);
+        let counts = &run["summary_counts"];
+        assert_eq!(counts["total"], expected.len(), "{counts}");
+        assert_eq!(counts["succeeded"], expected.len(), "{counts}");
+        assert_eq!(counts["created"], expected.len(), "{counts}");
+        assert_eq!((&counts["updated"], &counts["deleted"]), (&json!(0), &json!(0)), "{counts}");
+
+        let again = client.fetch(tenant, json!({"policy_types": null})).await;
+        assert_eq!((again.status, again.body["verdict"].as_str()), (200, Some("cooldown")), "{again:?}");
+        assert_eq!(again.body["run"]["id"], run["id"]);
+        let wait: u64 = again.retry_after.as_deref().expect("Retry-After").parse().expect("seconds");
+        assert!((890..=900).contains(&wait), "{wait}");
+        assert_eq!(again.body["retry_after_s"], wait);
+        assert!(again.body["retry_at"].as_str().is_some_and(|at| at.ends_with('Z')), "{again:?}");
+
+        let forced = client
+            .post("/runs", json!({"type": "assignments.fetch", "tenant_id": tenant, "force": true}))
+            .await;
+        assert_eq!(forced.status, 202, "{forced:?}");
+        assert_eq!(forced.body["run"]["context"]["forced_by"], "test", "{forced:?}");
+        let second = client.completed(run_id(&forced)).await;
+        let changed: Vec<_> = ["created", "updated", "deleted"].map(|key| second["summary_counts"][key].clone()).into();
+        assert_eq!(changed, [json!(0), json!(0), json!(0)], "nothing has changed since: {second}");
+    });
+});
+
+/// Asserted on SQLite: the way to Graph does not depend on the ledger's engine, and 2,000 policies take their time.
+#[test]
+fn throttling_and_faults_do_not_change_what_a_fetch_of_2000_policies_finds() {
+    let plain = Bed::new(Engine::Sqlite, SandboxConfig::single(2000));
+    let rough = Bed::with(
+        Engine::Sqlite,
+        crate::fetch::rough_weather(),
+        "[graph]\nbackoff_base = \"20ms\"\nbackoff_max = \"500ms\"\ntries_max = 12\n",
+    );
+    crate::fetch::switch_faults_on(&rough.sandbox);
+    let read = |bed: &Bed| {
+        let daemon = bed.daemon();
+        let client = bed.client(daemon.address());
+        block_on(async {
+            let (_, tenant) = client.single().await;
+            let run = client.completed(run_id(&client.fetch(tenant, json!({})).await)).await;
+            assert_eq!(run["outcome"], "succeeded", "{run}");
+            (snapshot(&client, &run).await, run)
+        })
+    };
+    let (calm, _) = read(&plain);
+    let (stormy, run) = read(&rough);
+    assert_eq!(calm.len(), 2000);
+    assert_eq!(calm, truth(&plain.sandbox));
+    assert_eq!(stormy, calm, "the same seed, the same snapshot");
+    assert_eq!(run["summary_counts"]["total"], 2000);
+    crate::fetch::assert_calls(&plain.sandbox, &rough.sandbox);
+}
+
+for_each_engine!(one_refused_type_does_not_stop_the_others, |engine| {
+    let bed = Bed::new(engine, SandboxConfig::single(100));
+    crate::fetch::forbid(&bed.sandbox, "mobileApp");
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (_, tenant) = client.single().await;
+        let run = client.completed(run_id(&client.fetch(tenant, json!({})).await)).await;
+        assert_eq!(run["outcome"], "failed", "{run}");
+        assert_eq!(run["attempt"], 1, "a missing permission is not tried again: {run}");
+        assert_eq!(run["failure_summary"][0]["code"], "graph.permission_missing", "{run}");
+        let mut expected = truth(&bed.sandbox);
+        expected.retain(|(policy_type, _), _| policy_type != "mobileApp");
+        assert_eq!(snapshot(&client, &run).await, expected, "what the other types gave is kept");
+        let id = run["context"]["snapshot_id"].as_i64().unwrap();
+        let coverage = &client.get(&format!("/snapshots/{id}")).await.body["coverage"]["mobileApp"];
+        assert_eq!(coverage["complete"], false, "{coverage}");
+        assert!(coverage["refused"]["graph.permission_missing"].as_u64().is_some_and(|count| count >= 1), "{coverage}");
+    });
+});
+
+for_each_engine!(a_tenant_without_a_configured_credential_fails_with_its_code_and_calls_nothing, |engine| {
+    let bed = Bed::new(engine, SandboxConfig::single(60));
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    let tenant = block_on(async { client.single().await.1 });
+    daemon.stop().expect("the daemon stops");
+    // The next start does not know the credential any more.
+    let text = std::fs::read_to_string(bed.config_path()).unwrap().replace("[credentials.sandbox]", "[credentials.other]");
+    std::fs::write(bed.config_path(), text).unwrap();
+    let before = bed.sandbox.state().stats().calls();
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let run = client.completed(run_id(&client.fetch(tenant, json!({})).await)).await;
+        assert_eq!(run["failure_summary"][0]["code"], "run.credentials_missing", "{run}");
+    });
+    assert_eq!(bed.sandbox.state().stats().calls(), before);
+});
+
+for_each_engine!(runs_are_cancelled_at_once_when_queued_and_soon_when_running, |engine| {
+    let mut config = SandboxConfig::single(300);
+    config.latency = std::time::Duration::from_millis(300);
+    let bed = Bed::with(engine, config, "[graph]\nparallel = 1\n");
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (_, tenant) = client.single().await;
+        let running = run_id(&client.fetch(tenant, json!({})).await);
+        let queued = run_id(&client.fetch(tenant, json!({"policy_types": ["intent"]})).await);
+        until("the first run executes", || async {
+            client.get(&format!("/runs/{running}")).await.body["status"] == "running"
+        })
+        .await;
+        let answer = client.post(&format!("/runs/{queued}/cancel"), json!({})).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let run = client.get(&format!("/runs/{queued}")).await.body;
+        assert_eq!((run["status"].as_str(), run["failure_summary"][0]["code"].as_str()), (Some("completed"), Some("run.cancelled")));
+        let asked = tokio::time::Instant::now();
+        assert_eq!(client.post(&format!("/runs/{running}/cancel"), json!({})).await.status, 202);
+        let run = client.completed(running).await;
+        assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
+        assert_eq!(run["failure_summary"][0]["code"], "run.cancelled", "{run}");
+        assert_eq!(run["cooldown_until"], Value::Null, "a cancelled run leaves no cooldown: {run}");
+        let late = client.post(&format!("/runs/{running}/cancel"), json!({})).await;
+        assert_eq!((late.status, late.body["code"].as_str()), (409, Some("run.already_completed")), "{late:?}");
+        let retried = client.post(&format!("/runs/{queued}/retry"), json!({})).await;
+        assert_eq!((retried.status, retried.body["verdict"].as_str()), (202, Some("accepted")), "{retried:?}");
+        assert_eq!(retried.body["run"]["run_identity_hash"], run_hash(&client, queued).await);
+        client.post(&format!("/runs/{}/cancel", run_id(&retried)), json!({})).await;
+    });
+});
+
+async fn run_hash(client: &Client, run: i64) -> Value {
+    client.get(&format!("/runs/{run}")).await.body["run_identity_hash"].clone()
+}

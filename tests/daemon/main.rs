@@ -1,0 +1,18 @@
+//! Whole daemons against the sandbox, on both engines: what a client, an operator and a crash see.
+//!
+//! PostgreSQL is that of `TEST_DATABASE_URL`; without it these tests fail and say so (`./scripts/test` provides it).
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bed;
+mod process;
+mod proxy;
+
+mod actors;
+mod crash;
+mod drain;
+mod duplicates;
+mod fetch;
+mod outage;
+mod reconcile;

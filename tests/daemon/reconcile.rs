@@ -1,0 +1,80 @@
+//! Reconcile as a client sees it.
+
+use atlasd::sandbox::SandboxConfig;
+use serde_json::json;
+
+use crate::bed::{Bed, block_on, run_id, until};
+use crate::support::for_each_engine;
+
+for_each_engine!(many_triggers_at_once_are_at_most_one_pass_more, |engine| {
+    let bed = Bed::new(engine, SandboxConfig::single(60));
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (workspace, _) = client.single().await;
+        let mut triggers = tokio::task::JoinSet::new();
+        for _ in 0..200 {
+            let client = client.clone();
+            triggers.spawn(async move { client.post("/reconcile", json!({"workspace_id": workspace})).await });
+        }
+        let mut accepted = 0;
+        while let Some(answer) = triggers.join_next().await {
+            let answer = answer.expect("no client panics");
+            match (answer.status, answer.body["verdict"].as_str()) {
+                (202, Some("accepted")) => accepted += 1,
+                (200, Some("active")) => {}
+                _ => panic!("{answer:?}"),
+            }
+        }
+        assert!(accepted >= 1);
+        until("every pass has ended", || async {
+            client.all(&format!("/runs?workspace_id={workspace}&type=ops.reconcile_adapter_runs")).await.iter().all(
+                |run| run["status"] == "completed",
+            )
+        })
+        .await;
+        let runs = client.all(&format!("/runs?workspace_id={workspace}&type=ops.reconcile_adapter_runs")).await;
+        let mut spans: Vec<_> = runs
+            .iter()
+            .map(|run| {
+                assert_eq!(run["outcome"], "succeeded", "{run}");
+                assert_eq!(run["tenant_id"], json!(null));
+                (run["started_at"].as_str().unwrap().to_owned(), run["completed_at"].as_str().unwrap().to_owned())
+            })
+            .collect();
+        spans.sort();
+        for pair in spans.windows(2) {
+            assert!(pair[0].1 <= pair[1].0, "two passes overlap: {pair:?}");
+        }
+    });
+});
+
+for_each_engine!(a_dry_run_lists_what_a_pass_would_do_and_changes_nothing, |engine| {
+    // A lease that has run out is planted by hand: the passes of this daemon come only when they are asked for.
+    let bed = Bed::with(
+        engine,
+        SandboxConfig::single(60),
+        "[execution]\nheartbeat = \"200ms\"\nlease = \"1500ms\"\npoll = \"10m\"\n",
+    );
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (workspace, tenant) = client.single().await;
+        let orphan = bed.database.plant_orphan(workspace, tenant).await;
+        let dry = client.post("/reconcile", json!({"workspace_id": workspace, "dry_run": true})).await;
+        assert_eq!(dry.status, 202, "{dry:?}");
+        let dry = client.completed(run_id(&dry)).await;
+        assert_eq!(dry["context"]["repairs"][0]["run_id"], orphan, "{dry}");
+        assert_eq!(dry["context"]["repairs"][0]["repair"], "requeue", "{dry}");
+        assert_eq!(dry["context"]["repairs"][0]["applied"], false, "{dry}");
+        assert_eq!(client.get(&format!("/runs/{orphan}")).await.body["status"], "running");
+
+        let real = client.completed(run_id(&client.post("/reconcile", json!({"workspace_id": workspace})).await)).await;
+        assert_eq!(real["context"]["repairs"][0]["applied"], true, "{real}");
+        assert_eq!(real["context"]["repairs"][0]["before"], "running/pending", "{real}");
+        assert_eq!(real["context"]["repairs"][0]["after"], "queued/pending", "{real}");
+        assert_eq!(real["summary_counts"]["total"], 1, "{real}");
+        assert_eq!(real["summary_counts"]["created"], 1, "{real}");
+        assert_eq!(client.get(&format!("/runs/{orphan}")).await.body["status"], "queued");
+    });
+});
