@@ -36,7 +36,7 @@ fn secrets_and_personal_data_are_redacted() {
         ("next https%3A%2F%2Fgraph.microsoft.com%2Fbeta", "next [url]"),
         ("postgres://atlas:hunter2@db/x", "[url]"),
         ("Authorization: Bearer abc.def", "Authorization: [redacted]"),
-        ("{\"authorization\":\"Basic YWJjOmRlZg==\"}", "{\"authorization: [redacted]\"}"),
+        ("{\"authorization\":\"Basic YWJjOmRlZg==\"}", "{\"authorization: [redacted]"),
         ("got bearer abcdef", "got bearer [redacted]"),
         ("Basic dXNlcjpwYXNz", "Basic [redacted]"),
         ("basic authentication is off", "basic authentication is off"),
