@@ -249,6 +249,40 @@ pub struct Attempt {
     pub failure_summary: Vec<Failure>,
 }
 
+/// A run that is as the ledger would have it in `status`, for tests of the rules.
+#[cfg(test)]
+pub(crate) fn fixture(status: Status) -> Run {
+    let at = Instant::from_micros(0).expect("1970 is within the calendar");
+    let completed = status == Status::Completed;
+    Run {
+        id: RunId(1),
+        workspace_id: WorkspaceId(1),
+        tenant_id: Some(TenantId(1)),
+        user_id: None,
+        initiator_name: "system".to_owned(),
+        operation: Operation::Fetch,
+        status,
+        outcome: if completed { Outcome::Succeeded } else { Outcome::Pending },
+        identity: IdentityHash([0; 32]),
+        summary_counts: Counts::default(),
+        failure_summary: Vec::new(),
+        context: serde_json::Map::new(),
+        started_at: (status != Status::Queued).then_some(at),
+        completed_at: completed.then_some(at),
+        created_at: at,
+        updated_at: at,
+        attempt: i32::from(status != Status::Queued),
+        next_attempt_at: None,
+        cancel_requested_at: None,
+        cooldown_until: None,
+        duplicate_count: 0,
+        last_duplicate_at: None,
+        holds_identity: true,
+        lease_token: LeaseToken(i64::from(status != Status::Queued)),
+        lease_owner: (status == Status::Running).then_some(InstanceId(uuid::Uuid::nil())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,7 +50,7 @@ fn secrets_and_personal_data_are_redacted() {
         ("AccountKey=abc;x y", "AccountKey=[redacted] y"),
         ("access_token: Bearer abc", "access_token=[redacted]"),
         ("Authorization: Bearer client_secret : abc", "Authorization: [redacted]"),
-        ("Bearer (client_secret= abc== def", "Bearer [redacted] def"),
+        ("Bearer (client_secret= abc== def", "Bearer [redacted]"),
         ("secret abC8Q~dkJ.x-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "secret [secret]"),
         (&format!("found {long}="), "found [secret]"),
         ("hash 0123456789abcdef0123456789abcdef", "hash [secret]"),
