@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use atlasd::config::Config;
 use atlasd::daemon::{Daemon, DaemonOptions};
-use atlasd::sandbox::{CLIENT_ID, CLIENT_SECRET, SINGLE_TENANT, Sandbox, SandboxConfig};
+use atlasd::sandbox::config::{CLIENT_ID, CLIENT_SECRET, SINGLE_TENANT};
+use atlasd::sandbox::{Sandbox, SandboxConfig};
 use atlasd::store::DatabaseUrl;
 use serde_json::{Value, json};
 

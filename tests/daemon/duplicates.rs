@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use atlasd::sandbox::{SINGLE_TENANT, SandboxConfig};
+use atlasd::sandbox::SandboxConfig;
+use atlasd::sandbox::config::SINGLE_TENANT;
 use serde_json::json;
 
 use crate::bed::{Bed, block_on, run_id, until};

@@ -1,10 +1,12 @@
 //! `assignments.fetch` end to end: what the sandbox holds is what the snapshot says, whatever the way there was like.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use atlasd::domain::assignment::AssignmentSet;
 use atlasd::domain::policy_types::{self, Read};
-use atlasd::sandbox::{SINGLE_TENANT, Sandbox, SandboxConfig};
+use atlasd::sandbox::config::SINGLE_TENANT;
+use atlasd::sandbox::{Fault, FaultKind, On, Sandbox, SandboxConfig, ThrottleConfig};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, Client, block_on, run_id, until};
@@ -77,16 +79,54 @@ for_each_engine!(a_fetch_reads_what_the_tenant_holds_and_counts_it, |engine| {
     });
 });
 
+/// The same 2,000 policies behind small throttle limits.
+fn rough_weather() -> SandboxConfig {
+    let mut config = SandboxConfig::single(2000);
+    config.throttle = ThrottleConfig { calls_max: 300, window: Duration::from_secs(1), ..config.throttle };
+    config
+}
+
+/// Everything at once that a fetch must survive.
+fn switch_faults_on(sandbox: &Sandbox) {
+    let unavailable = |status| FaultKind::Status { status, retry_after: None };
+    let faults = [
+        Fault::new(FaultKind::Throttled { retry_after: Some("1".to_owned()) }).on(On::Token).times(1),
+        Fault::new(FaultKind::EmptyExpand).policy_type("deviceConfiguration"),
+        Fault::new(FaultKind::ExpireTokens).on(On::Batch).every(20).times(3),
+        Fault::new(FaultKind::BatchOuter424).on(On::Batch).every(3),
+        Fault::new(FaultKind::LostItem).on(On::BatchItem).every(101),
+        Fault::new(unavailable(503)).on(On::Nav).every(37),
+        Fault::new(unavailable(504)).on(On::List).every(9).times(4),
+        Fault::new(FaultKind::CloseBefore).on(On::Batch).every(17).times(4),
+        Fault::new(FaultKind::CutJson).on(On::List).every(11).times(3),
+        Fault::new(FaultKind::HtmlBody).on(On::Batch).every(23).times(2),
+    ];
+    for fault in faults {
+        sandbox.state().add_fault(fault);
+    }
+}
+
+/// What both fetches may have cost.
+fn assert_calls(plain: &Sandbox, rough: &Sandbox) {
+    let (plain, rough) = (plain.state().stats(), rough.state().stats());
+    println!("calm: {plain:?}\nrough: {rough:?}");
+    assert_eq!(plain.tokens_issued, 1, "one sign-in");
+    assert_eq!((plain.throttled, plain.faults_fired), (0, 0));
+    assert!(rough.throttled > 0 && rough.faults_fired > 50, "the weather was rough: {rough:?}");
+    assert_eq!(rough.retries_early, 0, "nothing is asked again before the time that was told");
+    assert_eq!((rough.trap_requests, rough.trap_tokens), (0, 0));
+}
+
 /// Asserted on SQLite: the way to Graph does not depend on the ledger's engine, and 2,000 policies take their time.
 #[test]
 fn throttling_and_faults_do_not_change_what_a_fetch_of_2000_policies_finds() {
     let plain = Bed::new(Engine::Sqlite, SandboxConfig::single(2000));
     let rough = Bed::with(
         Engine::Sqlite,
-        crate::fetch::rough_weather(),
+        rough_weather(),
         "[graph]\nbackoff_base = \"20ms\"\nbackoff_max = \"500ms\"\ntries_max = 12\n",
     );
-    crate::fetch::switch_faults_on(&rough.sandbox);
+    switch_faults_on(&rough.sandbox);
     let read = |bed: &Bed| {
         let daemon = bed.daemon();
         let client = bed.client(daemon.address());
@@ -103,12 +143,12 @@ fn throttling_and_faults_do_not_change_what_a_fetch_of_2000_policies_finds() {
     assert_eq!(calm, truth(&plain.sandbox));
     assert_eq!(stormy, calm, "the same seed, the same snapshot");
     assert_eq!(run["summary_counts"]["total"], 2000);
-    crate::fetch::assert_calls(&plain.sandbox, &rough.sandbox);
+    assert_calls(&plain.sandbox, &rough.sandbox);
 }
 
 for_each_engine!(one_refused_type_does_not_stop_the_others, |engine| {
     let bed = Bed::new(engine, SandboxConfig::single(100));
-    crate::fetch::forbid(&bed.sandbox, "mobileApp");
+    bed.sandbox.state().add_fault(Fault::new(FaultKind::Forbidden).policy_type("mobileApp"));
     let daemon = bed.daemon();
     let client = bed.client(daemon.address());
     block_on(async {
@@ -136,19 +176,19 @@ for_each_engine!(a_tenant_without_a_configured_credential_fails_with_its_code_an
     // The next start does not know the credential any more.
     let text = std::fs::read_to_string(bed.config_path()).unwrap().replace("[credentials.sandbox]", "[credentials.other]");
     std::fs::write(bed.config_path(), text).unwrap();
-    let before = bed.sandbox.state().stats().calls();
+    let before = bed.sandbox.state().stats().requests;
     let daemon = bed.daemon();
     let client = bed.client(daemon.address());
     block_on(async {
         let run = client.completed(run_id(&client.fetch(tenant, json!({})).await)).await;
         assert_eq!(run["failure_summary"][0]["code"], "run.credentials_missing", "{run}");
     });
-    assert_eq!(bed.sandbox.state().stats().calls(), before);
+    assert_eq!(bed.sandbox.state().stats().requests, before);
 });
 
 for_each_engine!(runs_are_cancelled_at_once_when_queued_and_soon_when_running, |engine| {
     let mut config = SandboxConfig::single(300);
-    config.latency = std::time::Duration::from_millis(300);
+    config.latency = Duration::from_millis(300);
     let bed = Bed::with(engine, config, "[graph]\nparallel = 1\n");
     let daemon = bed.daemon();
     let client = bed.client(daemon.address());
@@ -167,7 +207,7 @@ for_each_engine!(runs_are_cancelled_at_once_when_queued_and_soon_when_running, |
         let asked = tokio::time::Instant::now();
         assert_eq!(client.post(&format!("/runs/{running}/cancel"), json!({})).await.status, 202);
         let run = client.completed(running).await;
-        assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
         assert_eq!(run["failure_summary"][0]["code"], "run.cancelled", "{run}");
         assert_eq!(run["cooldown_until"], Value::Null, "a cancelled run leaves no cooldown: {run}");
         let late = client.post(&format!("/runs/{running}/cancel"), json!({})).await;
