@@ -176,8 +176,6 @@ fn gap() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     #[test]
     fn sanitising_is_idempotent_one_line_and_short(message in message()) {
         let once = sanitise(&message);
