@@ -31,7 +31,7 @@ pub enum Admitted {
     Accepted(Run),
     /// Somebody holds the identity.
     Held(Run),
-    /// The workspace or tenant does not exist (any more).
+    /// Its workspace, tenant or user does not exist any more; the rest of the batch is not affected.
     Gone,
 }
 
