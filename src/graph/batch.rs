@@ -93,11 +93,7 @@ impl GraphClient {
     }
 
     /// Sends what is not done yet and files the answers.
-    async fn round(
-        &self,
-        slots: &mut [Slot<'_>],
-        cancel: &CancellationToken,
-    ) -> Result<Bearer, GraphError> {
+    async fn round(&self, slots: &mut [Slot<'_>], cancel: &CancellationToken) -> Result<Bearer, GraphError> {
         let open = slots.iter().enumerate().filter(|(_, slot)| !slot.done);
         let requests: Vec<Value> = open
             .map(|(index, slot)| json!({"id": index.to_string(), "method": "GET", "url": slot.path}))

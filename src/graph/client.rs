@@ -140,7 +140,11 @@ impl GraphClient {
     }
 
     /// One call; a 401 renews the token and repeats it, once.
-    async fn send(&self, call: &Call<'_>, cancel: &CancellationToken) -> Result<(Answer, Bearer), GraphError> {
+    async fn send(
+        &self,
+        call: &Call<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<(Answer, Bearer), GraphError> {
         let bearer = self.bearer(cancel).await?;
         let answer = self.send_with(call, &bearer, cancel).await?;
         if answer.status != 401 {

@@ -101,7 +101,10 @@ fn checked(key: &'static str, text: &str) -> Result<Url, CloudError> {
     if !protected {
         return Err(CloudError::Unprotected { key, scheme: url.scheme().to_owned(), host: host.to_owned() });
     }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some()
+    if !url.username().is_empty()
+        || url.password().is_some()
+        || url.query().is_some()
+        || url.fragment().is_some()
     {
         return Err(CloudError::Decorated { key });
     }
@@ -149,8 +152,12 @@ mod tests {
         for host in ["127.0.0.1:8080", "[::1]:8080", "localhost:8080", "127.9.9.9"] {
             assert!(cloud(&format!("http://{host}"), &format!("http://{host}")).is_ok(), "{host}");
         }
-        for url in ["http://graph.microsoft.com", "http://127.0.0.1.example.org", "ftp://127.0.0.1", "http://10.0.0.1"]
-        {
+        for url in [
+            "http://graph.microsoft.com",
+            "http://127.0.0.1.example.org",
+            "ftp://127.0.0.1",
+            "http://10.0.0.1",
+        ] {
             let refused = cloud("https://login.microsoftonline.com", url).expect_err(url);
             assert!(matches!(refused, CloudError::Unprotected { key: "graph_url", .. }), "{refused}");
         }

@@ -123,8 +123,7 @@ impl CertificateKey {
         id: Uuid,
         now: Instant,
     ) -> Option<SecretString> {
-        let header =
-            Header { x5t_s256: Some(self.thumbprint.clone()), ..Header::new(Algorithm::PS256) };
+        let header = Header { x5t_s256: Some(self.thumbprint.clone()), ..Header::new(Algorithm::PS256) };
         let claims = Claims {
             aud: audience,
             iss: client_id,
@@ -223,11 +222,23 @@ mod tests {
         let empty = file(" \n");
         let no_pem = file("hello");
         for (config, named) in [
-            (CredentialConfig { client_secret_env: Some("ATLASD_NO_SUCH".to_owned()), ..config() }, "ATLASD_NO_SUCH"),
-            (CredentialConfig { client_secret_file: Some("/no/such/file".into()), ..config() }, "/no/such/file"),
+            (
+                CredentialConfig { client_secret_env: Some("ATLASD_NO_SUCH".to_owned()), ..config() },
+                "ATLASD_NO_SUCH",
+            ),
+            (
+                CredentialConfig { client_secret_file: Some("/no/such/file".into()), ..config() },
+                "/no/such/file",
+            ),
             (CredentialConfig { client_secret_file: Some(empty.path().into()), ..config() }, "got nothing"),
-            (CredentialConfig { certificate_file: Some(no_pem.path().into()), ..certificate() }, "PEM certificate"),
-            (CredentialConfig { private_key_file: Some(no_pem.path().into()), ..certificate() }, "RSA private key"),
+            (
+                CredentialConfig { certificate_file: Some(no_pem.path().into()), ..certificate() },
+                "PEM certificate",
+            ),
+            (
+                CredentialConfig { private_key_file: Some(no_pem.path().into()), ..certificate() },
+                "RSA private key",
+            ),
             (config(), "client_secret_env"),
         ] {
             let error = Credential::load(&config).expect_err(named);
@@ -257,7 +268,8 @@ mod tests {
         rules.validate_exp = false;
         let token = jsonwebtoken::decode::<Value>(assertion.expose_secret(), &public, &rules).expect("valid");
 
-        let der = certificate_der(&std::fs::read_to_string(CERTIFICATE).expect("the certificate")).expect("PEM");
+        let der =
+            certificate_der(&std::fs::read_to_string(CERTIFICATE).expect("the certificate")).expect("PEM");
         assert_eq!(token.header.x5t_s256, Some(URL_SAFE_NO_PAD.encode(Sha256::digest(der))));
         assert_eq!(token.claims["iss"], "app");
         assert_eq!(token.claims["sub"], "app");

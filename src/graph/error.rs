@@ -90,7 +90,8 @@ impl GraphError {
     /// From a status and the JSON of an answer or of a batch item.
     pub(super) fn of_body(status: u16, body: &Value, now: Instant) -> Self {
         let envelope = body.get("error").filter(|error| error.is_object());
-        let text = |name| envelope.and_then(|error| error.get(name)).and_then(Value::as_str).unwrap_or_default();
+        let text =
+            |name| envelope.and_then(|error| error.get(name)).and_then(Value::as_str).unwrap_or_default();
         let (graph_code, message) = (text("code"), text("message"));
         let inner = envelope.and_then(|error| error.get("innerError").or_else(|| error.get("innererror")));
         let request_id = inner.and_then(|inner| inner.get("request-id")).and_then(Value::as_str);
@@ -251,8 +252,10 @@ mod tests {
     #[test]
     fn status_and_code_decide() {
         use Code::*;
-        let missing = intune("Application must have one of the following scopes: DeviceManagementApps.Read.All");
-        let app_only = intune("called in app only context but does not have application permissions configured");
+        let missing =
+            intune("Application must have one of the following scopes: DeviceManagementApps.Read.All");
+        let app_only =
+            intune("called in app only context but does not have application permissions configured");
         let approval = intune("Header 'x-msft-approval-justification' is required to request approval");
         for (status, code, message, expected, transient) in [
             (400, "BadRequest", "Invalid GroupId : a_b", GraphBadRequest, false),
@@ -317,14 +320,16 @@ mod tests {
         let text = body("TooManyRequests", &message).to_string();
         let alone = GraphError::of_answer(429, &HeaderMap::new(), text.as_bytes(), now());
         assert_eq!(alone.retry_after, Some(Duration::from_secs(9)));
-        let headers = HeaderMap::from_iter([(reqwest::header::RETRY_AFTER, HeaderValue::from_static("2.128"))]);
+        let headers =
+            HeaderMap::from_iter([(reqwest::header::RETRY_AFTER, HeaderValue::from_static("2.128"))]);
         let both = GraphError::of_answer(429, &headers, text.as_bytes(), now());
         assert_eq!(both.retry_after, Some(Duration::from_millis(2128)));
     }
 
     #[test]
     fn sign_in_errors_are_told_apart_by_their_number() {
-        let answer = |status, body: &[u8]| GraphError::of_token_answer(status, &HeaderMap::new(), body, now());
+        let answer =
+            |status, body: &[u8]| GraphError::of_token_answer(status, &HeaderMap::new(), body, now());
         for (status, number, shown) in [
             (401, 7_000_215, "client secret is wrong"),
             (401, 7_000_222, "expired"),

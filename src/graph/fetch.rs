@@ -197,7 +197,8 @@ impl Fetch<'_> {
         });
         for row in &group.rows {
             let items = split.by_row.remove(row.key).unwrap_or_default();
-            let read = reading::read(self.client, row, items, split.expanded, &self.stop, &self.tracker).await;
+            let read =
+                reading::read(self.client, row, items, split.expanded, &self.stop, &self.tracker).await;
             let Some(mut reading) = read else { return };
             if split.untyped > 0 {
                 // An item that does not say what it is may be one of this type.
@@ -249,11 +250,7 @@ impl Fetch<'_> {
 impl ItemFailure {
     /// From a failed call; `subject` is what was being done, in our own words.
     fn of(error: &GraphError, subject: &str) -> Self {
-        Self {
-            failure: error.failure(subject),
-            transient: error.transient,
-            retry_after: error.retry_after,
-        }
+        Self { failure: error.failure(subject), transient: error.transient, retry_after: error.retry_after }
     }
 
     /// One that no other attempt will cure.

@@ -39,7 +39,10 @@ fn of_text(text: &str, now: Instant) -> Option<Duration> {
     let text = text.trim();
     if text.starts_with(|first: char| first.is_ascii_digit()) {
         let decimal = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        return decimal.then(|| text.parse().ok()).flatten().and_then(|s| Duration::try_from_secs_f64(s).ok());
+        return decimal
+            .then(|| text.parse().ok())
+            .flatten()
+            .and_then(|s| Duration::try_from_secs_f64(s).ok());
     }
     let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let now = Duration::from_micros(u64::try_from(now.micros()).ok()?);
@@ -73,7 +76,9 @@ mod tests {
 
     #[test]
     fn garbage_is_no_answer() {
-        for text in ["", "-1", "-0.5", "soon", "NaN", "inf", "1e3", "1.2.3", "5s", "99999999999999999999999999"] {
+        for text in
+            ["", "-1", "-0.5", "soon", "NaN", "inf", "1e3", "1.2.3", "5s", "99999999999999999999999999"]
+        {
             assert_eq!(of_text(text, now()), None, "{text}");
         }
     }

@@ -107,7 +107,12 @@ impl GraphService {
     ///
     /// # Errors
     /// [`GraphSetupError`]: an unknown cloud or credential, or a secret that cannot be read.
-    pub fn client(&self, cloud: &str, tenant: Uuid, credential: &str) -> Result<GraphClient, GraphSetupError> {
+    pub fn client(
+        &self,
+        cloud: &str,
+        tenant: Uuid,
+        credential: &str,
+    ) -> Result<GraphClient, GraphSetupError> {
         let shared = &self.0;
         let addresses =
             shared.config.cloud(cloud).ok_or_else(|| GraphSetupError::UnknownCloud(cloud.to_owned()))?;
@@ -194,10 +199,8 @@ impl Wire {
             let mut response =
                 client.execute(request).await.map_err(|error| GraphError::of_transport(&error))?;
             let status = response.status().as_u16();
-            let too_large = || GraphError {
-                status: Some(status),
-                ..GraphError::local(Code::GraphProtocol, false)
-            };
+            let too_large =
+                || GraphError { status: Some(status), ..GraphError::local(Code::GraphProtocol, false) };
             let cap = self.limits.body_bytes_max;
             let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
             if announced.is_some_and(|length| length > cap) {

@@ -3,14 +3,14 @@
 //! A token is renewed at about four fifths of its life, spread by chance so that tenants do not sign in all at once,
 //! and after a call was answered 401. Who waits while another signs in gets that sign-in's result, also a refusal.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oauth2::basic::BasicClient;
 use oauth2::{
-    AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError, Scope, TokenResponse as _,
-    TokenUrl,
+    AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError, Scope,
+    TokenResponse as _, TokenUrl,
 };
 use reqwest::header::HeaderValue;
 use secrecy::ExposeSecret as _;
@@ -159,9 +159,10 @@ impl SignIn<'_> {
                 Ok(token) => return Ok(token),
                 Err(error) => error,
             };
-            let wait = self.wire.retry_wait(&error).and_then(|asked| {
-                backoff(&self.wire.retry_policy(), attempt, asked, random_fraction())
-            });
+            let wait = self
+                .wire
+                .retry_wait(&error)
+                .and_then(|asked| backoff(&self.wire.retry_policy(), attempt, asked, random_fraction()));
             let Some(wait) = wait else { return Err(error) };
             pause(wait, cancel).await?;
             attempt += 1;
@@ -191,11 +192,12 @@ impl SignIn<'_> {
                 .add_extra_param("client_assertion_type", ASSERTION_TYPE)
                 .add_extra_param("client_assertion", assertion.expose_secret().to_owned());
         }
-        let answer = request.request_async(&|request| self.exchange(request)).await.map_err(|error| match error {
-            RequestTokenError::Request(error) => error,
-            // The crate's other errors carry the body, which may be a token: dropped here.
-            _ => GraphError::garbled(200),
-        })?;
+        let answer =
+            request.request_async(&|request| self.exchange(request)).await.map_err(|error| match error {
+                RequestTokenError::Request(error) => error,
+                // The crate's other errors carry the body, which may be a token: dropped here.
+                _ => GraphError::garbled(200),
+            })?;
         let text = format!("Bearer {}", answer.access_token().secret());
         let mut header = HeaderValue::from_str(&text).map_err(|_| GraphError::garbled(200))?;
         header.set_sensitive(true);
@@ -203,7 +205,8 @@ impl SignIn<'_> {
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, GraphError> {
-        let request = reqwest::Request::try_from(request).map_err(|error| GraphError::of_transport(&error))?;
+        let request =
+            reqwest::Request::try_from(request).map_err(|error| GraphError::of_transport(&error))?;
         let answer = self.wire.send(self.cloud, request).await?;
         self.wire.count_status(answer.status);
         if answer.status != 200 {

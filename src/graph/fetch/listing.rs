@@ -128,8 +128,7 @@ pub(super) async fn list(
 /// Sorts a list's items to the requested types, keeping those of `scope` (all when `None`), each once: a list that
 /// changes while it is read may name a policy twice.
 pub(super) fn split(group: &Group, listing: Listing, scope: Option<&BTreeSet<String>>) -> Split {
-    let mut split =
-        Split { by_row: BTreeMap::new(), unclaimed: 0, untyped: 0, expanded: listing.expanded };
+    let mut split = Split { by_row: BTreeMap::new(), unclaimed: 0, untyped: 0, expanded: listing.expanded };
     let sharing: Vec<_> = TABLE.iter().filter(|row| row.list_path == group.list_path()).collect();
     let mut seen = HashSet::new();
     for item in listing.items {
@@ -225,7 +224,10 @@ mod tests {
             path("compliancePolicy", true),
             "/deviceManagement/deviceCompliancePolicies?$top=1000&$expand=assignments"
         );
-        assert_eq!(path("autopilotProfile", true), "/deviceManagement/windowsAutopilotDeploymentProfiles?$expand=assignments");
+        assert_eq!(
+            path("autopilotProfile", true),
+            "/deviceManagement/windowsAutopilotDeploymentProfiles?$expand=assignments"
+        );
     }
 
     #[test]

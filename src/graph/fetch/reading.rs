@@ -92,10 +92,8 @@ fn source(item: &mut ListedItem, row: &PolicyType, expanded: bool) -> Source {
     if !expanded || row.read == Read::Object {
         return Source::OwnRead;
     }
-    let page = Page {
-        value: item.assignments.take().unwrap_or_default(),
-        next: item.assignments_next.take(),
-    };
+    let page =
+        Page { value: item.assignments.take().unwrap_or_default(), next: item.assignments_next.take() };
     match item.is_assigned {
         _ if !page.value.is_empty() || page.next.is_some() => Source::Listed(page),
         Some(false) => Source::NotAssigned,
@@ -140,10 +138,7 @@ fn own_path(row: &PolicyType, id: &str) -> String {
     if row.read == Read::Object { object } else { format!("{object}/assignments") }
 }
 
-fn normalised(
-    row: &PolicyType,
-    items: Result<Vec<Value>, GraphError>,
-) -> Result<AssignmentSet, Unread> {
+fn normalised(row: &PolicyType, items: Result<Vec<Value>, GraphError>) -> Result<AssignmentSet, Unread> {
     let items = items.map_err(Unread::Graph)?;
     AssignmentSet::from_graph(row, &items).map_err(Unread::Malformed)
 }
@@ -212,7 +207,11 @@ mod tests {
         let some = json!([{"id": "x"}]);
         for (value, expanded, expected) in [
             (json!({"id": "a", "assignments": some}), true, "list"),
-            (json!({"id": "a", "assignments": [], "assignments@odata.nextLink": "https://g/x"}), true, "list"),
+            (
+                json!({"id": "a", "assignments": [], "assignments@odata.nextLink": "https://g/x"}),
+                true,
+                "list",
+            ),
             (json!({"id": "a", "assignments": []}), true, "own read"),
             (json!({"id": "a"}), true, "own read"),
             (json!({"id": "a", "assignments": null}), true, "own read"),
@@ -237,7 +236,10 @@ mod tests {
     #[test]
     fn a_path_is_made_from_the_id_alone() {
         let path = |key, id| own_path(find(key).expect("a row"), id);
-        assert_eq!(path("iosManagedAppProtection", "T_1"), "/deviceAppManagement/iosManagedAppProtections/T_1/assignments");
+        assert_eq!(
+            path("iosManagedAppProtection", "T_1"),
+            "/deviceAppManagement/iosManagedAppProtections/T_1/assignments"
+        );
         assert_eq!(path("roleAssignment", "a/b?c"), "/deviceManagement/roleAssignments/a%2Fb%3Fc");
     }
 }
