@@ -1,0 +1,195 @@
+//! One tenant's calls: each with a token, within the budget, with a time limit, tried again as the service asks.
+//!
+//! A 401 in mid-run renews the token once and repeats the call once. Only reads are repeated here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::{Method, Request, Url};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::budget::pause;
+use super::cloud::Cloud;
+use super::credential::Credential;
+use super::error::GraphError;
+use super::service::{Answer, TenantState, Wire};
+use super::token::{Bearer, SignIn};
+use crate::clock::Instant;
+use crate::domain::failure::Code;
+use crate::domain::retry::backoff;
+use crate::ids::{fresh_uuid, random_fraction};
+
+/// Lets Microsoft's support find a call without our storing its message.
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
+
+/// A client of Microsoft Graph for one tenant; clones share everything.
+#[derive(Clone)]
+pub struct GraphClient {
+    pub(super) wire: Arc<Wire>,
+    pub(super) cloud: Arc<Cloud>,
+    pub(super) tenant: Uuid,
+    pub(super) credential: Arc<Credential>,
+    pub(super) state: Arc<TenantState>,
+    /// Requests to Graph since the client was made, a batch as one.
+    pub(super) calls: Arc<AtomicU64>,
+}
+
+/// A request to Graph that may be sent more than once.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) body: Option<&'a Value>,
+    /// What it counts against the budget.
+    pub(super) cost: u32,
+}
+
+impl Call<'_> {
+    pub(super) fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, body: None, cost: 1 }
+    }
+}
+
+impl GraphClient {
+    /// Signs in unless there is a token already: shows whether the credential works.
+    ///
+    /// # Errors
+    /// `graph.auth_failed` and what else the login service may answer.
+    pub async fn sign_in(&self, cancel: &CancellationToken) -> Result<(), GraphError> {
+        self.bearer(cancel).await.map(drop)
+    }
+
+    /// Reads one object at `path`, below the Graph version.
+    ///
+    /// # Errors
+    /// [`GraphError`], after all tries.
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        cancel: &CancellationToken,
+    ) -> Result<T, GraphError> {
+        self.get_json(self.cloud.call_url(path), cancel).await
+    }
+
+    /// Requests sent to Graph since the client was made; a batch is one.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Until when the tenant is throttled.
+    pub fn throttled_until(&self) -> Option<Instant> {
+        self.state.budget.remaining().map(|left| self.wire.clock.now() + left)
+    }
+
+    pub(super) async fn get_json<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        cancel: &CancellationToken,
+    ) -> Result<T, GraphError> {
+        self.retried(&Call::get(url), cancel, |answer, _| match answer.status {
+            200 => serde_json::from_slice(&answer.body).map_err(|_| GraphError::garbled(answer.status)),
+            _ => Err(self.refusal(answer)),
+        })
+        .await
+    }
+
+    /// What an answer that is no success says.
+    pub(super) fn refusal(&self, answer: &Answer) -> GraphError {
+        GraphError::of_answer(answer.status, &answer.headers, &answer.body, self.wire.clock.now())
+    }
+
+    /// Sends until `judge` accepts the answer, the error is final, or the tries are used up.
+    pub(super) async fn retried<T>(
+        &self,
+        call: &Call<'_>,
+        cancel: &CancellationToken,
+        judge: impl Fn(&Answer, &Bearer) -> Result<T, GraphError>,
+    ) -> Result<T, GraphError> {
+        let mut attempt = 1;
+        loop {
+            let sent = self.send(call, cancel).await;
+            let error = match sent.and_then(|(answer, bearer)| judge(&answer, &bearer)) {
+                Ok(result) => return Ok(result),
+                Err(error) => error,
+            };
+            self.before_retry(attempt, &error, cancel).await?;
+            attempt += 1;
+        }
+    }
+
+    /// Waits before the try after `attempt`, or gives the error back when there is none.
+    pub(super) async fn before_retry(
+        &self,
+        attempt: u32,
+        error: &GraphError,
+        cancel: &CancellationToken,
+    ) -> Result<(), GraphError> {
+        if let Some(asked) = error.retry_after.filter(|_| error.code == Code::GraphThrottled) {
+            self.state.budget.pause_for(asked);
+        }
+        let policy = self.wire.retry_policy();
+        let wait = self.wire.retry_wait(error);
+        let wait = wait.and_then(|asked| backoff(&policy, attempt, asked, random_fraction()));
+        match wait {
+            Some(wait) => pause(wait, cancel).await,
+            None => Err(error.clone()),
+        }
+    }
+
+    /// One call; a 401 renews the token and repeats it, once.
+    async fn send(
+        &self,
+        call: &Call<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<(Answer, Bearer), GraphError> {
+        let bearer = self.bearer(cancel).await?;
+        let answer = self.send_with(call, &bearer, cancel).await?;
+        if answer.status != 401 {
+            return Ok((answer, bearer));
+        }
+        self.state.token.invalidate(&bearer).await;
+        let renewed = self.bearer(cancel).await?;
+        Ok((self.send_with(call, &renewed, cancel).await?, renewed))
+    }
+
+    async fn bearer(&self, cancel: &CancellationToken) -> Result<Bearer, GraphError> {
+        let sign_in = SignIn {
+            wire: &self.wire,
+            cloud: &self.cloud,
+            tenant: self.tenant,
+            credential: &self.credential,
+        };
+        self.state.token.bearer(&sign_in, cancel).await
+    }
+
+    async fn send_with(
+        &self,
+        call: &Call<'_>,
+        bearer: &Bearer,
+        cancel: &CancellationToken,
+    ) -> Result<Answer, GraphError> {
+        let mut request = Request::new(call.method.clone(), call.url.clone());
+        let headers = request.headers_mut();
+        headers.insert(AUTHORIZATION, bearer.header.clone());
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let id = HeaderValue::from_str(&fresh_uuid().to_string()).expect("a UUID is visible ASCII");
+        headers.insert(CLIENT_REQUEST_ID, id);
+        if let Some(body) = call.body {
+            let json = HeaderValue::from_static("application/json");
+            headers.insert(reqwest::header::CONTENT_TYPE, json);
+            *request.body_mut() = Some(body.to_string().into());
+        }
+        let _permit = self.state.budget.admit(call.cost, cancel).await?;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let answer = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(GraphError::cancelled()),
+            answer = self.wire.send(&self.cloud, request) => answer?,
+        };
+        self.wire.count_status(answer.status);
+        Ok(answer)
+    }
+}

@@ -1,0 +1,263 @@
+//! What all tenants share: the HTTP client, the budgets, the tokens. One per process and configuration.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::redirect::Policy;
+use uuid::Uuid;
+
+use super::budget::{Bucket, TenantBudget};
+use super::client::GraphClient;
+use super::cloud::{Cloud, CloudError};
+use super::credential::{Credential, CredentialError};
+use super::error::GraphError;
+use super::token::TokenSlot;
+use crate::clock::Clock;
+use crate::config::{CloudConfig, Config, CredentialConfig, GraphConfig};
+use crate::domain::failure::Code;
+use crate::domain::retry::RetryPolicy;
+use crate::metrics::{Metrics, Reason};
+
+/// The window of the service's limit per tenant and app.
+const TENANT_WINDOW: Duration = Duration::from_secs(20);
+
+/// Makes clients; clones share everything.
+#[derive(Clone)]
+pub struct GraphService(Arc<Shared>);
+
+struct Shared {
+    wire: Arc<Wire>,
+    /// Read at each [`GraphService::client`], so that a new secret file is seen by the next run.
+    config: Config,
+    global: Arc<Bucket>,
+    /// LIMIT: one entry per tenant and app that this process has ever worked for; a budget must outlive the runs
+    /// that spend it, so nothing is removed.
+    tenants: Mutex<HashMap<TenantKey, Arc<TenantState>>>,
+}
+
+/// Whom a budget and a token belong to.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct TenantKey {
+    login_and_graph: (String, String),
+    tenant: Uuid,
+    client_id: String,
+}
+
+/// What the clients of one tenant and app share.
+pub(super) struct TenantState {
+    pub(super) token: TokenSlot,
+    pub(super) budget: TenantBudget,
+}
+
+/// A client that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphSetupError {
+    /// No such cloud.
+    #[error("expected the cloud {0} to be built in or configured as [clouds.{0}]")]
+    UnknownCloud(String),
+    /// Its addresses cannot be used.
+    #[error("[clouds.{name}] cannot be used")]
+    Cloud {
+        /// The cloud.
+        name: String,
+        /// Why.
+        #[source]
+        source: CloudError,
+    },
+    /// No such credential.
+    #[error("expected the credential {0} to be configured as [credentials.{0}]")]
+    UnknownCredential(String),
+    /// Its secret cannot be read.
+    #[error("[credentials.{name}] cannot be read")]
+    Credential {
+        /// The credential.
+        name: String,
+        /// Why.
+        #[source]
+        source: CredentialError,
+    },
+    /// The TLS library or the system's certificates cannot be used.
+    #[error("cannot set up HTTP")]
+    Http(#[source] reqwest::Error),
+}
+
+impl GraphService {
+    /// A service without clients yet; every configured cloud is checked.
+    ///
+    /// # Errors
+    /// [`GraphSetupError`], for a cloud's address or the HTTP client.
+    pub fn new(config: &Config, clock: Clock, metrics: Metrics) -> Result<Self, GraphSetupError> {
+        for (name, cloud) in &config.clouds {
+            checked_cloud(name, cloud)?;
+        }
+        let limits = config.graph.clone();
+        let global = Bucket::new(limits.calls_per_second_global, Duration::from_secs(1));
+        Ok(Self(Arc::new(Shared {
+            wire: Arc::new(Wire::new(limits, clock, metrics).map_err(GraphSetupError::Http)?),
+            config: config.clone(),
+            global: Arc::new(global),
+            tenants: Mutex::default(),
+        })))
+    }
+
+    /// A client for one tenant; makes no call.
+    ///
+    /// # Errors
+    /// [`GraphSetupError`]: an unknown cloud or credential, or a secret that cannot be read.
+    pub fn client(
+        &self,
+        cloud: &str,
+        tenant: Uuid,
+        credential: &str,
+    ) -> Result<GraphClient, GraphSetupError> {
+        let shared = &self.0;
+        let addresses =
+            shared.config.cloud(cloud).ok_or_else(|| GraphSetupError::UnknownCloud(cloud.to_owned()))?;
+        let checked = checked_cloud(cloud, &addresses)?;
+        let configured: &CredentialConfig = shared
+            .config
+            .credentials
+            .get(credential)
+            .ok_or_else(|| GraphSetupError::UnknownCredential(credential.to_owned()))?;
+        let loaded = Credential::load(configured)
+            .map_err(|source| GraphSetupError::Credential { name: credential.to_owned(), source })?;
+        let key = TenantKey {
+            login_and_graph: (addresses.login_url, addresses.graph_url),
+            tenant,
+            client_id: loaded.client_id.clone(),
+        };
+        Ok(GraphClient {
+            wire: shared.wire.clone(),
+            cloud: Arc::new(checked),
+            tenant,
+            credential: Arc::new(loaded),
+            state: shared.tenant_state(key),
+            calls: Arc::new(AtomicU64::new(0)),
+        })
+    }
+}
+
+impl Shared {
+    fn tenant_state(&self, key: TenantKey) -> Arc<TenantState> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = &self.wire.limits;
+        let fresh = || {
+            let own = Bucket::new(limits.calls_per_20s, TENANT_WINDOW);
+            let pause_max = *limits.retry_after_max;
+            let budget = TenantBudget::new(own, self.global.clone(), limits.parallel, pause_max);
+            Arc::new(TenantState { token: TokenSlot::default(), budget })
+        };
+        tenants.entry(key).or_insert_with(fresh).clone()
+    }
+}
+
+fn checked_cloud(name: &str, config: &CloudConfig) -> Result<Cloud, GraphSetupError> {
+    Cloud::new(config).map_err(|source| GraphSetupError::Cloud { name: name.to_owned(), source })
+}
+
+/// HTTP as this module uses it: no redirects, a cap on every body, a time limit on every call.
+pub(super) struct Wire {
+    http: reqwest::Client,
+    /// For loopback addresses: never through a proxy, which would see the token in the clear.
+    loopback: reqwest::Client,
+    pub(super) limits: GraphConfig,
+    pub(super) clock: Clock,
+    metrics: Metrics,
+}
+
+/// An answer, read to its end.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Wire {
+    fn new(limits: GraphConfig, clock: Clock, metrics: Metrics) -> Result<Self, reqwest::Error> {
+        let builder = || {
+            reqwest::Client::builder()
+                .redirect(Policy::none())
+                .referer(false)
+                .timeout(*limits.call_timeout)
+                .connect_timeout(*limits.connect_timeout)
+                .user_agent(concat!("atlasd/", env!("CARGO_PKG_VERSION")))
+        };
+        let (http, loopback) = (builder().build()?, builder().no_proxy().build()?);
+        Ok(Self { http, loopback, limits, clock, metrics })
+    }
+
+    /// Sends one request and reads the answer, whatever its status.
+    ///
+    /// # Errors
+    /// No connection, no answer in time, or a body beyond `graph.body_bytes_max`.
+    pub(super) async fn send(&self, cloud: &Cloud, request: reqwest::Request) -> Result<Answer, GraphError> {
+        let client = if cloud.is_loopback() { &self.loopback } else { &self.http };
+        let read = async {
+            let mut response =
+                client.execute(request).await.map_err(|error| GraphError::of_transport(&error))?;
+            let status = response.status().as_u16();
+            let too_large =
+                || GraphError { status: Some(status), ..GraphError::local(Code::GraphProtocol, false) };
+            let cap = self.limits.body_bytes_max;
+            let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+            if announced.is_some_and(|length| length > cap) {
+                return Err(too_large());
+            }
+            let mut body = Vec::with_capacity(announced.unwrap_or_default());
+            while let Some(part) = response.chunk().await.map_err(|error| GraphError::of_transport(&error))? {
+                if body.len() + part.len() > cap {
+                    return Err(too_large());
+                }
+                body.extend_from_slice(&part);
+            }
+            Ok(Answer { status, headers: std::mem::take(response.headers_mut()), body })
+        };
+        let result = read.await;
+        if let Err(error) = &result {
+            self.count(match error.code {
+                Code::GraphTimeout => "timeout",
+                Code::GraphNetwork => "network",
+                _ => "protocol",
+            });
+        }
+        result
+    }
+
+    /// Counts an answer, or an item of a batch.
+    pub(super) fn count_status(&self, status: u16) {
+        self.count(match status {
+            401 => "401",
+            403 => "403",
+            404 => "404",
+            429 => "429",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        });
+    }
+
+    fn count(&self, reason: &'static str) {
+        self.metrics.graph_calls.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// The retry policy of single calls.
+    pub(super) fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            attempts_max: self.limits.tries_max,
+            backoff_base: *self.limits.backoff_base,
+            backoff_max: *self.limits.backoff_max,
+            retry_after_max: *self.limits.retry_after_max,
+        }
+    }
+
+    /// Whether another try may follow `error`, and what the service asked to wait before it; `None` when the error
+    /// is final or the service asks for more than `graph.retry_after_max`.
+    pub(super) fn retry_wait(&self, error: &GraphError) -> Option<Option<Duration>> {
+        let too_long = error.retry_after.is_some_and(|asked| asked > *self.limits.retry_after_max);
+        (error.transient && !too_long).then_some(error.retry_after)
+    }
+}
