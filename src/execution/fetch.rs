@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::Attempt;
 use super::conclude::{AttemptEnd, Work};
 use crate::actors::Progress;
@@ -15,7 +17,8 @@ use crate::domain::counts::{CountKey, Counts};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::identity::{FetchInputs, Inputs};
 use crate::domain::run::{HandBackReason, Outcome};
-use crate::graph::{FetchEnd, FetchProgress, GraphClient, TypeReading, fetch};
+use crate::graph::GraphClient;
+use crate::graph::fetch::{FetchEnd, FetchProgress, TypeReading, fetch};
 use crate::ids::{SnapshotId, TenantId};
 use crate::store::{Coverage, SnapshotEnd, StoreError, StoredType};
 
@@ -168,8 +171,9 @@ async fn read(
             },
         );
     };
-    let reading = fetch(client, inputs, attempt.stop.token(), &progress, sink);
-    let storing = async {
+    // Boxed: the compiler cannot prove that the nested futures are `Send` for every lifetime at once.
+    let mut reading = fetch(client, inputs, attempt.stop.token(), &progress, sink).boxed();
+    let mut storing = async move {
         let mut gathered = Gathered::default();
         while let Some(reading) = readings.recv().await {
             let stored = gathered.take(reading);
@@ -178,9 +182,8 @@ async fn read(
             }
         }
         Ok(gathered)
-    };
-    tokio::pin!(reading);
-    tokio::pin!(storing);
+    }
+    .boxed();
     // A ledger that fails, or a lease that is lost, ends the calls to the outside at once.
     let end = tokio::select! {
         end = &mut reading => end,

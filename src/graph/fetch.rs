@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use futures_util::stream;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
@@ -102,7 +102,8 @@ pub async fn fetch(
     let mut pauses = client.state.budget.pauses();
     let parallel = client.wire.limits.parallel;
     {
-        let work = stream::iter(groups).for_each_concurrent(parallel, |group| fetch.group(group));
+        // Boxed: the compiler cannot prove that the nested futures are `Send` for every lifetime at once.
+        let work = stream::iter(groups).for_each_concurrent(parallel, |group| fetch.group(group).boxed());
         tokio::pin!(work);
         loop {
             tokio::select! {

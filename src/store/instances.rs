@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::backend::Backend;
 use super::error::StoreError;
 use super::records::{Heartbeat, Instance, NewInstance};
-use super::rows::{NumberRow, instant};
+use super::rows::instant;
 use super::statement::sql;
 use super::types::{SqlId, SqlInstant, sql as types};
-use crate::ids::{InstanceId, RunId};
+use crate::domain::run::Lease;
+use crate::ids::{InstanceId, LeaseToken, RunId};
 
 /// True for an instance `i` that lives at the instant `$1` (or whatever number is given).
 macro_rules! live {
@@ -48,6 +49,23 @@ pub async fn register(backend: &Backend, instance: NewInstance, sole: bool) -> R
         .await
 }
 
+/// A running run of an instance.
+#[derive(QueryableByName)]
+struct OwnedRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = BigInt)]
+    lease_token: i64,
+    #[diesel(sql_type = Bool)]
+    cancelled: bool,
+}
+
+impl OwnedRow {
+    fn lease(&self) -> Lease {
+        Lease { run_id: RunId(self.id), token: LeaseToken(self.lease_token) }
+    }
+}
+
 /// See [`super::Store::heartbeat`].
 pub async fn heartbeat(
     backend: &Backend,
@@ -56,18 +74,19 @@ pub async fn heartbeat(
 ) -> Result<Heartbeat, StoreError> {
     const RENEW: &str =
         "UPDATE instances SET heartbeat_at = $1, lease_until = $2 WHERE id = $3 AND stopped_at IS NULL";
-    const CANCELLED: &str = "SELECT id AS n FROM operation_runs \
-         WHERE lease_owner = $1 AND status = 'running' AND cancel_requested_at IS NOT NULL ORDER BY id";
+    const OWNED: &str = "SELECT id, lease_token, cancel_requested_at IS NOT NULL AS cancelled FROM operation_runs \
+         WHERE lease_owner = $1 AND status = 'running' ORDER BY id";
     backend
         .write("renewing the instance's lease", move |conn| {
             Box::pin(async move {
                 let now = conn.now().await?;
                 let statement = sql(RENEW).bind(now).bind(now + lease).bind(instance.0);
                 let renewed = conn.execute(statement).await? == 1;
-                let cancelled: Vec<NumberRow> = conn.rows(sql(CANCELLED).bind(instance.0)).await?;
+                let owned: Vec<OwnedRow> = conn.rows(sql(OWNED).bind(instance.0)).await?;
                 Ok(Heartbeat {
                     database_now: now - conn.shift(),
-                    cancel_requested: cancelled.into_iter().map(|row| RunId(row.n)).collect(),
+                    cancel_requested: owned.iter().filter(|row| row.cancelled).map(|row| RunId(row.id)).collect(),
+                    owned: owned.iter().map(OwnedRow::lease).collect(),
                     renewed,
                 })
             })
