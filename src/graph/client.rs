@@ -187,7 +187,7 @@ impl GraphClient {
         let answer = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(GraphError::cancelled()),
-            answer = self.wire.send(&self.cloud, request) => answer?,
+            answer = self.wire.send(request) => answer?,
         };
         self.wire.count_status(answer.status);
         Ok(answer)

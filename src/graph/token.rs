@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use oauth2::basic::BasicClient;
 use oauth2::{
     AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError, Scope,
@@ -192,12 +194,11 @@ impl SignIn<'_> {
                 .add_extra_param("client_assertion_type", ASSERTION_TYPE)
                 .add_extra_param("client_assertion", assertion.expose_secret().to_owned());
         }
-        let answer =
-            request.request_async(&|request| self.exchange(request)).await.map_err(|error| match error {
-                RequestTokenError::Request(error) => error,
-                // The crate's other errors carry the body, which may be a token: dropped here.
-                _ => GraphError::garbled(200),
-            })?;
+        let answer = request.request_async(self).await.map_err(|error| match error {
+            RequestTokenError::Request(error) => error,
+            // The crate's other errors carry the body, which may be a token: dropped here.
+            _ => GraphError::garbled(200),
+        })?;
         let text = format!("Bearer {}", answer.access_token().secret());
         let mut header = HeaderValue::from_str(&text).map_err(|_| GraphError::garbled(200))?;
         header.set_sensitive(true);
@@ -207,7 +208,7 @@ impl SignIn<'_> {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, GraphError> {
         let request =
             reqwest::Request::try_from(request).map_err(|error| GraphError::of_transport(&error))?;
-        let answer = self.wire.send(self.cloud, request).await?;
+        let answer = self.wire.send(request).await?;
         self.wire.count_status(answer.status);
         if answer.status != 200 {
             let now = self.wire.clock.now();
@@ -218,5 +219,15 @@ impl SignIn<'_> {
             response.headers_mut().insert(reqwest::header::CONTENT_TYPE, kind.clone());
         }
         Ok(response)
+    }
+}
+
+impl<'c> oauth2::AsyncHttpClient<'c> for SignIn<'_> {
+    type Error = GraphError;
+    /// Boxed: the compiler cannot prove that the future of a closure here is `Send` for every lifetime.
+    type Future = BoxFuture<'c, Result<HttpResponse, GraphError>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        self.exchange(request).boxed()
     }
 }
