@@ -93,7 +93,10 @@ impl GraphService {
         for (name, cloud) in &config.clouds {
             checked_cloud(name, cloud)?;
         }
-        let limits = config.graph.clone();
+        let mut limits = config.graph.clone();
+        // A configuration made in code may not have been validated; zero would wait for ever.
+        limits.batch_max = limits.batch_max.clamp(1, 20);
+        limits.parallel = limits.parallel.max(1);
         let global = Bucket::new(limits.calls_per_second_global, Duration::from_secs(1));
         Ok(Self(Arc::new(Shared {
             wire: Arc::new(Wire::new(limits, clock, metrics).map_err(GraphSetupError::Http)?),

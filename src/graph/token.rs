@@ -16,7 +16,7 @@ use oauth2::{
 };
 use reqwest::header::HeaderValue;
 use secrecy::ExposeSecret as _;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -89,11 +89,7 @@ impl TokenSlot {
         cancel: &CancellationToken,
     ) -> Result<Bearer, GraphError> {
         let seen = self.rounds.load(Ordering::Acquire);
-        let mut state = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(GraphError::cancelled()),
-            state = self.state.lock() => state,
-        };
+        let mut state = self.locked(cancel).await?;
         let now = sign_in.wire.clock.now();
         if let Some(token) = state.token.as_ref().filter(|token| now < token.renew_at) {
             return Ok(token.bearer.clone());
@@ -111,10 +107,26 @@ impl TokenSlot {
     }
 
     /// Forgets the token that a call was refused with, unless another has replaced it meanwhile.
-    pub(super) async fn invalidate(&self, refused: &Bearer) {
-        let mut state = self.state.lock().await;
+    ///
+    /// # Errors
+    /// Cancelled, while another sign-in was under way.
+    pub(super) async fn invalidate(
+        &self,
+        refused: &Bearer,
+        cancel: &CancellationToken,
+    ) -> Result<(), GraphError> {
+        let mut state = self.locked(cancel).await?;
         if state.token.as_ref().is_some_and(|token| token.bearer.serial == refused.serial) {
             state.token = None;
+        }
+        Ok(())
+    }
+
+    async fn locked(&self, cancel: &CancellationToken) -> Result<MutexGuard<'_, State>, GraphError> {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(GraphError::cancelled()),
+            state = self.state.lock() => Ok(state),
         }
     }
 }
