@@ -65,8 +65,11 @@ impl GraphClient {
                     break;
                 }
             };
-            if self.close_final(&mut slots) {
-                self.state.token.invalidate(&bearer).await;
+            if self.close_final(&mut slots)
+                && let Err(error) = self.state.token.invalidate(&bearer, cancel).await
+            {
+                fail_open(&mut slots, &error);
+                break;
             }
             let Some(error) = longest_wait(&slots) else { continue };
             match self.before_retry(attempt, &error, cancel).await {

@@ -190,7 +190,7 @@ mod tests {
         budget.pause_for(Duration::from_millis(70));
         budget.pause_for(Duration::from_millis(30));
         let begun = Instant::now();
-        budget.admit(1, &cancel).await.expect("not cancelled");
+        drop(budget.admit(1, &cancel).await.expect("not cancelled"));
         assert!(begun.elapsed() >= Duration::from_millis(70));
         assert_eq!(budget.remaining(), None);
     }
@@ -212,6 +212,6 @@ mod tests {
         let second = tokio::time::timeout(Duration::from_millis(20), budget.admit(1, &cancel)).await;
         assert!(second.is_err());
         drop(held);
-        budget.admit(1, &cancel).await.expect("free again");
+        drop(budget.admit(1, &cancel).await.expect("free again"));
     }
 }

@@ -101,18 +101,28 @@ impl GraphClient {
         GraphError::of_answer(answer.status, &answer.headers, &answer.body, self.wire.clock.now())
     }
 
-    /// Sends until `judge` accepts the answer, the error is final, or the tries are used up.
+    /// Sends until `judge` accepts the answer, the error is final, or the tries are used up. The first 401 renews the
+    /// token and repeats the call at once.
     pub(super) async fn retried<T>(
         &self,
         call: &Call<'_>,
         cancel: &CancellationToken,
         judge: impl Fn(&Answer, &Bearer) -> Result<T, GraphError>,
     ) -> Result<T, GraphError> {
-        let mut attempt = 1;
+        let (mut attempt, mut renewed) = (1, false);
         loop {
-            let sent = self.send(call, cancel).await;
-            let error = match sent.and_then(|(answer, bearer)| judge(&answer, &bearer)) {
-                Ok(result) => return Ok(result),
+            // A sign-in that failed has had tries of its own.
+            let bearer = self.bearer(cancel).await?;
+            let error = match self.send(call, &bearer, cancel).await {
+                Ok(answer) if answer.status == 401 && !renewed => {
+                    renewed = true;
+                    self.state.token.invalidate(&bearer, cancel).await?;
+                    continue;
+                }
+                Ok(answer) => match judge(&answer, &bearer) {
+                    Ok(result) => return Ok(result),
+                    Err(error) => error,
+                },
                 Err(error) => error,
             };
             self.before_retry(attempt, &error, cancel).await?;
@@ -139,22 +149,6 @@ impl GraphClient {
         }
     }
 
-    /// One call; a 401 renews the token and repeats it, once.
-    async fn send(
-        &self,
-        call: &Call<'_>,
-        cancel: &CancellationToken,
-    ) -> Result<(Answer, Bearer), GraphError> {
-        let bearer = self.bearer(cancel).await?;
-        let answer = self.send_with(call, &bearer, cancel).await?;
-        if answer.status != 401 {
-            return Ok((answer, bearer));
-        }
-        self.state.token.invalidate(&bearer).await;
-        let renewed = self.bearer(cancel).await?;
-        Ok((self.send_with(call, &renewed, cancel).await?, renewed))
-    }
-
     async fn bearer(&self, cancel: &CancellationToken) -> Result<Bearer, GraphError> {
         let sign_in = SignIn {
             wire: &self.wire,
@@ -165,7 +159,7 @@ impl GraphClient {
         self.state.token.bearer(&sign_in, cancel).await
     }
 
-    async fn send_with(
+    async fn send(
         &self,
         call: &Call<'_>,
         bearer: &Bearer,
@@ -187,7 +181,7 @@ impl GraphClient {
         let answer = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(GraphError::cancelled()),
-            answer = self.wire.send(&self.cloud, request) => answer?,
+            answer = self.wire.send(request) => answer?,
         };
         self.wire.count_status(answer.status);
         Ok(answer)

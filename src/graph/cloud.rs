@@ -83,11 +83,6 @@ impl Cloud {
         let bare = url.username().is_empty() && url.password().is_none();
         (bare && url.origin() == self.graph.origin()).then_some(url)
     }
-
-    /// Plain http, so loopback only. Such calls must not pass a proxy: it would see the token.
-    pub(super) fn is_loopback(&self) -> bool {
-        self.graph.scheme() == "http" || self.login.scheme() == "http"
-    }
 }
 
 fn checked(key: &'static str, text: &str) -> Result<Url, CloudError> {

@@ -167,8 +167,11 @@ impl GraphError {
 const AADSTS_BUSY: [u64; 2] = [90024, 90033];
 
 /// Codes of a missing permission.
-const AUTHORIZATION_CODES: [&str; 3] =
-    ["Authorization_RequestDenied", "Authorization_IdentityNotFound", "MissingApplicationPermission"];
+const AUTHORIZATION_CODES: [&str; 3] = [
+    "Authorization_RequestDenied",
+    "Authorization_IdentityNotFound",
+    "Authentication_MSGraphPermissionMissing",
+];
 
 /// The code that says by itself that the tenant has no licence.
 const UNLICENSED_CODE: &str = "Authentication_RequestFromNonPremiumTenantOrB2CTenant";

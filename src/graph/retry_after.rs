@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::clock::Instant;
 
+/// LIMIT: what is asked beyond a day is taken as a day; no caller waits that long, and sums of times stay calendar times.
+const ASKED_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// From an answer's headers.
 pub(super) fn of_headers(headers: &HeaderMap, now: Instant) -> Option<Duration> {
     of_text(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
@@ -37,14 +40,19 @@ fn of_value(value: &Value, now: Instant) -> Option<Duration> {
 
 fn of_text(text: &str, now: Instant) -> Option<Duration> {
     let text = text.trim();
-    if text.starts_with(|first: char| first.is_ascii_digit()) {
-        let decimal = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        return decimal
-            .then(|| text.parse().ok())
-            .flatten()
-            .and_then(|s| Duration::try_from_secs_f64(s).ok());
-    }
-    let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let asked =
+        if text.starts_with(|first: char| first.is_ascii_digit()) { seconds(text) } else { until(text, now) };
+    asked.map(|asked| asked.min(ASKED_MAX))
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let decimal = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds: f64 = decimal.then(|| text.parse().ok()).flatten()?;
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(ASKED_MAX))
+}
+
+fn until(date: &str, now: Instant) -> Option<Duration> {
+    let date = httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let now = Duration::from_micros(u64::try_from(now.micros()).ok()?);
     Some(date.saturating_sub(now))
 }
@@ -76,10 +84,15 @@ mod tests {
 
     #[test]
     fn garbage_is_no_answer() {
-        for text in
-            ["", "-1", "-0.5", "soon", "NaN", "inf", "1e3", "1.2.3", "5s", "99999999999999999999999999"]
-        {
+        for text in ["", "-1", "-0.5", "soon", "NaN", "inf", "1e3", "1.2.3", "5s"] {
             assert_eq!(of_text(text, now()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wait_without_end_is_a_day() {
+        for text in ["86401", "99999999999", "99999999999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            assert_eq!(of_text(text, now()), Some(ASKED_MAX), "{text}");
         }
     }
 

@@ -93,7 +93,10 @@ impl GraphService {
         for (name, cloud) in &config.clouds {
             checked_cloud(name, cloud)?;
         }
-        let limits = config.graph.clone();
+        let mut limits = config.graph.clone();
+        // A configuration made in code may not have been validated; zero would wait for ever.
+        limits.batch_max = limits.batch_max.clamp(1, 20);
+        limits.parallel = limits.parallel.max(1);
         let global = Bucket::new(limits.calls_per_second_global, Duration::from_secs(1));
         Ok(Self(Arc::new(Shared {
             wire: Arc::new(Wire::new(limits, clock, metrics).map_err(GraphSetupError::Http)?),
@@ -161,8 +164,8 @@ fn checked_cloud(name: &str, config: &CloudConfig) -> Result<Cloud, GraphSetupEr
 /// HTTP as this module uses it: no redirects, a cap on every body, a time limit on every call.
 pub(super) struct Wire {
     http: reqwest::Client,
-    /// For loopback addresses: never through a proxy, which would see the token in the clear.
-    loopback: reqwest::Client,
+    /// For plain http, so for loopback addresses: never through a proxy, which would see the token in the clear.
+    plain: reqwest::Client,
     pub(super) limits: GraphConfig,
     pub(super) clock: Clock,
     metrics: Metrics,
@@ -185,16 +188,17 @@ impl Wire {
                 .connect_timeout(*limits.connect_timeout)
                 .user_agent(concat!("atlasd/", env!("CARGO_PKG_VERSION")))
         };
-        let (http, loopback) = (builder().build()?, builder().no_proxy().build()?);
-        Ok(Self { http, loopback, limits, clock, metrics })
+        let http = builder().https_only(true).build()?;
+        let plain = builder().no_proxy().tls_built_in_root_certs(false).build()?;
+        Ok(Self { http, plain, limits, clock, metrics })
     }
 
     /// Sends one request and reads the answer, whatever its status.
     ///
     /// # Errors
     /// No connection, no answer in time, or a body beyond `graph.body_bytes_max`.
-    pub(super) async fn send(&self, cloud: &Cloud, request: reqwest::Request) -> Result<Answer, GraphError> {
-        let client = if cloud.is_loopback() { &self.loopback } else { &self.http };
+    pub(super) async fn send(&self, request: reqwest::Request) -> Result<Answer, GraphError> {
+        let client = if request.url().scheme() == "http" { &self.plain } else { &self.http };
         let read = async {
             let mut response =
                 client.execute(request).await.map_err(|error| GraphError::of_transport(&error))?;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use oauth2::basic::BasicClient;
 use oauth2::{
     AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError, Scope,
@@ -14,7 +16,7 @@ use oauth2::{
 };
 use reqwest::header::HeaderValue;
 use secrecy::ExposeSecret as _;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -87,11 +89,7 @@ impl TokenSlot {
         cancel: &CancellationToken,
     ) -> Result<Bearer, GraphError> {
         let seen = self.rounds.load(Ordering::Acquire);
-        let mut state = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(GraphError::cancelled()),
-            state = self.state.lock() => state,
-        };
+        let mut state = self.locked(cancel).await?;
         let now = sign_in.wire.clock.now();
         if let Some(token) = state.token.as_ref().filter(|token| now < token.renew_at) {
             return Ok(token.bearer.clone());
@@ -109,10 +107,26 @@ impl TokenSlot {
     }
 
     /// Forgets the token that a call was refused with, unless another has replaced it meanwhile.
-    pub(super) async fn invalidate(&self, refused: &Bearer) {
-        let mut state = self.state.lock().await;
+    ///
+    /// # Errors
+    /// Cancelled, while another sign-in was under way.
+    pub(super) async fn invalidate(
+        &self,
+        refused: &Bearer,
+        cancel: &CancellationToken,
+    ) -> Result<(), GraphError> {
+        let mut state = self.locked(cancel).await?;
         if state.token.as_ref().is_some_and(|token| token.bearer.serial == refused.serial) {
             state.token = None;
+        }
+        Ok(())
+    }
+
+    async fn locked(&self, cancel: &CancellationToken) -> Result<MutexGuard<'_, State>, GraphError> {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(GraphError::cancelled()),
+            state = self.state.lock() => Ok(state),
         }
     }
 }
@@ -192,12 +206,11 @@ impl SignIn<'_> {
                 .add_extra_param("client_assertion_type", ASSERTION_TYPE)
                 .add_extra_param("client_assertion", assertion.expose_secret().to_owned());
         }
-        let answer =
-            request.request_async(&|request| self.exchange(request)).await.map_err(|error| match error {
-                RequestTokenError::Request(error) => error,
-                // The crate's other errors carry the body, which may be a token: dropped here.
-                _ => GraphError::garbled(200),
-            })?;
+        let answer = request.request_async(self).await.map_err(|error| match error {
+            RequestTokenError::Request(error) => error,
+            // The crate's other errors carry the body, which may be a token: dropped here.
+            _ => GraphError::garbled(200),
+        })?;
         let text = format!("Bearer {}", answer.access_token().secret());
         let mut header = HeaderValue::from_str(&text).map_err(|_| GraphError::garbled(200))?;
         header.set_sensitive(true);
@@ -207,7 +220,7 @@ impl SignIn<'_> {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, GraphError> {
         let request =
             reqwest::Request::try_from(request).map_err(|error| GraphError::of_transport(&error))?;
-        let answer = self.wire.send(self.cloud, request).await?;
+        let answer = self.wire.send(request).await?;
         self.wire.count_status(answer.status);
         if answer.status != 200 {
             let now = self.wire.clock.now();
@@ -218,5 +231,15 @@ impl SignIn<'_> {
             response.headers_mut().insert(reqwest::header::CONTENT_TYPE, kind.clone());
         }
         Ok(response)
+    }
+}
+
+impl<'c> oauth2::AsyncHttpClient<'c> for SignIn<'_> {
+    type Error = GraphError;
+    /// Boxed: the compiler cannot prove that the future of a closure here is `Send` for every lifetime.
+    type Future = BoxFuture<'c, Result<HttpResponse, GraphError>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        self.exchange(request).boxed()
     }
 }

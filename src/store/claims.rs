@@ -97,10 +97,11 @@ pub async fn claim_run(
                         return Ok(None);
                     }
                 }
-                let Some(run) = lock(conn, run).await?.filter(|run| run.status == Status::Queued) else {
-                    return Ok(None);
-                };
+                let run = lock(conn, run).await?;
                 let now = conn.now().await?;
+                let is_due = |run: &Run| run.next_attempt_at.is_none_or(|due| due <= now);
+                let run = run.filter(|run| run.status == Status::Queued && is_due(run));
+                let Some(run) = run else { return Ok(None) };
                 begin_attempt(conn, run, instance, now).await.map(Some)
             })
         })

@@ -138,7 +138,7 @@ impl Store {
 
     // --- execution -------------------------------------------------------------------------------------------
 
-    /// Tenants that have a queued run which is due, oldest due run first, at most `limit`.
+    /// Tenants that have a queued run which is due and none that is running, oldest due run first, at most `limit`.
     pub async fn tenants_with_due_runs(&self, limit: usize) -> Result<Vec<TenantId>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { claims::tenants_with_due_runs(&backend, limit).await }).await
@@ -157,7 +157,7 @@ impl Store {
         self.spawn(async move { claims::claim_next(&backend, tenant, instance).await }).await
     }
 
-    /// Claims one queued run by id; `None` when it is not queued (any more).
+    /// Claims one queued run by id; `None` when it is not queued (any more), not due yet, or its tenant is busy.
     pub async fn claim_run(&self, run: RunId, instance: InstanceId) -> Result<Option<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { claims::claim_run(&backend, run, instance).await }).await
@@ -478,7 +478,7 @@ impl Store {
         let backend = self.backend.clone();
         const OPERATION: &str = "reading the clock";
         self.spawn(async move {
-            const TEXT: &str = "SELECT 1 AS n";
+            const TEXT: &str = "SELECT CAST(1 AS bigint) AS n";
             backend
                 .read(OPERATION, |conn| {
                     Box::pin(async move {

@@ -26,6 +26,10 @@ use crate::ids::{RunId, SnapshotId, WorkspaceId};
 const LEASE_GONE: &str =
     concat!("NOT EXISTS (SELECT 1 FROM instances i WHERE i.id = r.lease_owner AND ", live!("$1"), ")");
 
+/// Another run of the tenant is running, or one ended after `$2`: a long queue that moves is no sign of neglect.
+const TENANT_BUSY: &str = "EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = r.tenant_id AND b.id <> r.id \
+     AND (b.status = 'running' OR (b.status = 'completed' AND b.completed_at > $2)))";
+
 /// See [`super::Store::orphans`].
 pub async fn orphans(backend: &Backend, limit: usize) -> Result<Vec<Run>, StoreError> {
     let text = format!(
@@ -57,7 +61,7 @@ fn candidates() -> String {
          AND s.completed_at <= $3))) \
          OR (r.status = 'queued' AND r.updated_at <= $2 AND coalesce(r.next_attempt_at, r.created_at) <= $2 \
          AND EXISTS (SELECT 1 FROM instances i WHERE {} AND i.started_at <= $2) \
-         AND NOT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = r.tenant_id AND b.status = 'running')) \
+         AND NOT {TENANT_BUSY}) \
          OR (r.status = 'completed' AND r.id IN (SELECT s.operation_run_id FROM snapshots s \
          WHERE s.state = 'building')))",
         live!("$1")
@@ -130,8 +134,7 @@ pub async fn observe(
             "SELECT ",
             run_columns!(),
             ", (r.status = 'running' AND {gone}) AS lease_gone, \
-             EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = r.tenant_id AND b.id <> r.id \
-             AND b.status = 'running') AS tenant_busy, \
+             {busy} AS tenant_busy, \
              a.id AS snapshot_id, a.lease_token AS snapshot_token, a.outcome AS snapshot_outcome, \
              a.completed_at AS snapshot_ended_at \
              FROM operation_runs r LEFT JOIN snapshots a ON a.id = (SELECT s.id FROM snapshots s \
@@ -142,6 +145,7 @@ pub async fn observe(
              WHERE b.state = 'building')) AND {candidates} ORDER BY r.id LIMIT $6"
         ),
         gone = LEASE_GONE,
+        busy = TENANT_BUSY,
         candidates = candidates()
     );
     backend
@@ -279,9 +283,11 @@ async fn after_lost_lease(
         reason: None,
     };
     end_attempt(conn, Lease { run_id: run.id, token: run.lease_token }, end, Over::Open, now).await?;
+    let cancelled = run.cancel_requested_at.is_some();
     let end = match repair {
-        Repair::Requeue => return requeue(conn, run, now).await,
-        Repair::CompleteCancelled => {
+        Repair::Requeue if !cancelled => return requeue(conn, run, now).await,
+        // Also where the request came after the observation: in the queue it would be forgotten.
+        Repair::Requeue | Repair::CompleteCancelled => {
             let failure = Failure::new(Code::RunCancelled, "cancelled; its instance had stopped");
             closed(failure, Duration::ZERO)
         }

@@ -137,6 +137,11 @@ async fn settle_live(
     let end = AttemptEnd::of(&settlement);
     match settlement {
         Settlement::Complete(end) => complete(&mut run, end, now),
+        // In the queue the request would be forgotten, since nothing executes there.
+        Settlement::Retry { .. } | Settlement::HandBack { .. } if run.cancel_requested_at.is_some() => {
+            let cancelled = Failure::new(Code::RunCancelled, "cancelled between two attempts");
+            complete(&mut run, closed(cancelled, std::time::Duration::ZERO), now);
+        }
         Settlement::Retry { next_attempt_at, .. } => {
             back_to_queue(&mut run, now);
             run.next_attempt_at = Some(next_attempt_at);

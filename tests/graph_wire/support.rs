@@ -107,6 +107,8 @@ impl Wire {
             private_key_file: None,
         };
         config.credentials.insert("main".to_owned(), credential);
+        config.graph.calls_per_20s = 1_000_000;
+        config.graph.calls_per_second_global = 1_000_000;
         config.graph.tries_max = 3;
         config.graph.backoff_base = Span(Duration::from_millis(1));
         config.graph.backoff_max = Span(Duration::from_millis(2));

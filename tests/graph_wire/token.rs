@@ -192,6 +192,14 @@ async fn a_sign_in_that_answers_html_is_a_protocol_error() {
 }
 
 #[tokio::test]
+async fn a_call_does_not_multiply_the_tries_of_its_sign_in() {
+    let wire = wire(|_| Reply::Json(503, json!({}))).await;
+    let answer = wire.client().get::<Value>("/x", &CancellationToken::new()).await;
+    assert_eq!(answer.expect_err("no token").code, Code::GraphUnavailable);
+    assert_eq!((wire.tokens(), wire.calls().len()), (3, 0));
+}
+
+#[tokio::test]
 async fn one_callers_cancellation_is_no_answer_for_the_others() {
     let wire = wire(|n| if n == 0 { Reply::Stall } else { token(n) }).await;
     let client = wire.client();

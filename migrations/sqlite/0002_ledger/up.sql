@@ -92,6 +92,8 @@ CREATE INDEX operation_runs_cooling ON operation_runs (cooldown_until)
 CREATE INDEX operation_runs_of_workspace ON operation_runs (workspace_id, id);
 CREATE INDEX operation_runs_of_tenant ON operation_runs (tenant_id, id);
 CREATE INDEX operation_runs_of_identity ON operation_runs (run_identity_hash, id);
+-- Whether a tenant's queue moves.
+CREATE INDEX operation_runs_ended ON operation_runs (tenant_id, completed_at) WHERE status = 'completed';
 
 CREATE TABLE run_attempts (
     run_id INTEGER NOT NULL REFERENCES operation_runs (id),

@@ -82,8 +82,9 @@ fn a_long_message_is_cut_between_words() {
 
 #[test]
 fn a_huge_message_shows_nothing_of_a_word_at_the_cut() {
-    let message = format!("{} jane@contoso.com", "a ".repeat(2046));
-    assert!(!sanitise(&message).contains("jane"));
+    // The part that is looked at ends within the address, right before the `@` that gives it away.
+    let message = format!("password={} jane@contoso.com", "x".repeat(4096 - "password= jane".len()));
+    assert_eq!(sanitise(&message), "password=[redacted]");
     assert_eq!(sanitise(&format!("password={}", "x".repeat(1_000_000))), "");
 }
 

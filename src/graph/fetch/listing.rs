@@ -110,12 +110,10 @@ pub(super) async fn list(
         return Ok(Listing { items: Vec::new(), expanded: false });
     }
     let expanded = group.first().expand == Expand::Works;
-    let listing = |expanded| async move {
-        let items = client.get_all(&group.path(expanded), cancel).await?;
-        Ok(Listing { items, expanded })
-    };
-    let result = match listing(expanded).await {
-        Err(GraphError { code: Code::GraphBadRequest, .. }) if expanded => listing(false).await,
+    let result = match read_list(client, group, expanded, cancel).await {
+        Err(GraphError { code: Code::GraphBadRequest, .. }) if expanded => {
+            read_list(client, group, false, cancel).await
+        }
         result => result,
     };
     result.map_err(|error: GraphError| match error.code {
@@ -123,6 +121,16 @@ pub(super) async fn list(
         Code::GraphNotFound => GraphError { code: Code::GraphTypeUnavailable, ..error },
         _ => error,
     })
+}
+
+async fn read_list(
+    client: &GraphClient,
+    group: &Group,
+    expanded: bool,
+    cancel: &CancellationToken,
+) -> Result<Listing, GraphError> {
+    let items = client.get_all(&group.path(expanded), cancel).await?;
+    Ok(Listing { items, expanded })
 }
 
 /// Sorts a list's items to the requested types, keeping those of `scope` (all when `None`), each once: a list that
