@@ -25,7 +25,8 @@ fn daemon(ledger: &Ledger) -> (Daemon, WorkspaceId, TenantId) {
     config.execution.poll = "1h".parse().expect("a duration");
     config.execution.tenants_max = 0;
     let url = ledger.url.parse().expect("a URL of ours");
-    let daemon = Daemon::start(DaemonOptions::new(config, url, "127.0.0.1:0".to_owned())).expect("the daemon starts");
+    let daemon =
+        Daemon::start(DaemonOptions::new(config, url, "127.0.0.1:0".to_owned())).expect("the daemon starts");
     let runtime = runtime();
     let store = daemon.handle().store().clone();
     let (workspace, tenant) = runtime.block_on(async {
@@ -75,7 +76,10 @@ fn admission(criterion: &mut Criterion) {
                     let handle = handle.clone();
                     async move {
                         let identity = support::identity(number % held.min(1000));
-                        let verdict = handle.ask(identity, Operation::Fetch, false).await.expect("the gate is wide enough");
+                        let verdict = handle
+                            .ask(identity, Operation::Fetch, false)
+                            .await
+                            .expect("the gate is wide enough");
                         assert_eq!(verdict.expect("the run is active").as_str(), "active");
                     }
                 })

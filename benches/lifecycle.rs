@@ -25,13 +25,19 @@ fn lifecycle(criterion: &mut Criterion) {
         let ledger = Ledger::create(engine);
         let url = ledger.url.parse().expect("a URL of ours");
         let store = runtime
-            .block_on(Store::open(&url, &DatabaseConfig::default(), Clock::system(), runtime.handle().clone()))
+            .block_on(Store::open(
+                &url,
+                &DatabaseConfig::default(),
+                Clock::system(),
+                runtime.handle().clone(),
+            ))
             .expect("the ledger opens");
         let instance = InstanceId::fresh();
         // A tenant per caller: a tenant's runs execute one at a time.
         let (workspace, tenants) = runtime.block_on(async {
             let lease = Duration::from_secs(3600);
-            let row = NewInstance { id: instance, hostname: "bench".into(), pid: 1, version: "0".into(), lease };
+            let row =
+                NewInstance { id: instance, hostname: "bench".into(), pid: 1, version: "0".into(), lease };
             store.register_instance(&row, false).await.expect("a fresh ledger");
             let workspace = store.add_workspace("bench", "bench").await.expect("a fresh ledger");
             let mut tenants = Vec::new();
@@ -58,7 +64,10 @@ fn lifecycle(criterion: &mut Criterion) {
                     let (store, free) = (store.clone(), free.clone());
                     async move {
                         let tenant = free.lock().expect("nobody panics").pop().expect("a tenant per caller");
-                        store.admit(vec![request(workspace, tenant, offset + number)]).await.expect("admitted");
+                        store
+                            .admit(vec![request(workspace, tenant, offset + number)])
+                            .await
+                            .expect("admitted");
                         let Ok(Claim::Claimed(run)) = store.claim_next(tenant, instance).await else {
                             panic!("the tenant's only run is due")
                         };

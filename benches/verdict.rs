@@ -66,7 +66,9 @@ fn verdict(criterion: &mut Criterion) {
     });
     let mut next = keys.iter().cycle();
     group.bench_function("floor_hash_map", |bencher| {
-        bencher.iter(|| map.get(black_box(next.next().expect("a cycle"))).expect("every key is held").clone().id);
+        bencher.iter(|| {
+            map.get(black_box(next.next().expect("a cycle"))).expect("every key is held").clone().id
+        });
     });
     group.finish();
 }

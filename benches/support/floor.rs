@@ -43,8 +43,9 @@ impl Floor {
             Engine::Postgres => {
                 let url = url.to_owned();
                 runtime.spawn(async move {
-                    let (client, connection) =
-                        tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the bench's database");
+                    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+                        .await
+                        .expect("the bench's database");
                     tokio::spawn(connection);
                     let insert = client.prepare(POSTGRES_INSERT).await.expect("a statement of ours");
                     while let Some(batch) = next_batch(&mut waiting).await {
@@ -66,8 +67,9 @@ impl Floor {
     /// Writes the row of identity number `number`; returns when it is durable.
     pub async fn write(&self, number: u64) {
         let (written, done) = oneshot::channel();
-        let context =
-            format!("{{\"identity_version\":1,\"inputs\":{{\"policy_ids\":[\"{number}\"],\"policy_types\":null}}}}");
+        let context = format!(
+            "{{\"identity_version\":1,\"inputs\":{{\"policy_ids\":[\"{number}\"],\"policy_types\":null}}}}"
+        );
         let row = Row { hash: identity(number).to_string(), context, written };
         assert!(self.rows.send(row).is_ok(), "the writer lives as long as the floor");
         done.await.expect("the writer answers");
@@ -99,7 +101,8 @@ const POSTGRES_INSERT: &str = "INSERT INTO operation_runs (workspace_id, tenant_
      SELECT $1, $2, 'bench', 'assignments.fetch', 'queued', 'pending', h, c::jsonb, now(), now(), 1 \
      FROM unnest($3::text[], $4::text[]) AS r(h, c) RETURNING id";
 
-const SQLITE_INSERT: &CStr = c"INSERT INTO operation_runs (workspace_id, tenant_id, initiator_name, type, status, \
+const SQLITE_INSERT: &CStr =
+    c"INSERT INTO operation_runs (workspace_id, tenant_id, initiator_name, type, status, \
      outcome, run_identity_hash, context, created_at, updated_at, priority) \
      VALUES (?1, ?2, 'bench', 'assignments.fetch', 'queued', 'pending', ?3, ?4, ?5, ?5, 1) RETURNING id";
 
@@ -132,9 +135,8 @@ impl Sqlite {
 
     fn run(&self, sql: &CStr) {
         // SAFETY: the connection is open and belongs to this thread; no callback is given.
-        let result = unsafe {
-            ffi::sqlite3_exec(self.database, sql.as_ptr(), None, ptr::null_mut(), ptr::null_mut())
-        };
+        let result =
+            unsafe { ffi::sqlite3_exec(self.database, sql.as_ptr(), None, ptr::null_mut(), ptr::null_mut()) };
         assert_eq!(result, ffi::SQLITE_OK, "{sql:?}");
     }
 

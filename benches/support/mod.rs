@@ -46,39 +46,53 @@ impl Ledger {
             }
             Engine::Postgres => Self { url: postgres_database(), _directory: None },
         };
-        atlasd::store::migrate::migrate(&ledger.url.parse().expect("a URL of ours")).expect("a fresh ledger migrates");
+        atlasd::store::migrate::migrate(&ledger.url.parse().expect("a URL of ours"))
+            .expect("a fresh ledger migrates");
         ledger
     }
 }
 
 fn postgres_database() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let server = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run ./scripts/bench");
+    let server =
+        std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run ./scripts/bench");
     let name = format!("bench_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let runtime = runtime();
     runtime.block_on(async {
-        let (client, connection) =
-            tokio_postgres::connect(&server, tokio_postgres::NoTls).await.expect("the server of TEST_DATABASE_URL");
+        let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls)
+            .await
+            .expect("the server of TEST_DATABASE_URL");
         let driver = tokio::spawn(connection);
-        client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a role that may create databases");
+        client
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .await
+            .expect("a role that may create databases");
         drop(client);
         let _ = driver.await;
     });
-    let (head, options) = server.split_once('?').map_or((server.as_str(), ""), |(head, options)| (head, options));
+    let (head, options) =
+        server.split_once('?').map_or((server.as_str(), ""), |(head, options)| (head, options));
     let base = head.rsplit_once('/').map_or(head, |(base, _)| base);
     if options.is_empty() { format!("{base}/{name}") } else { format!("{base}/{name}?{options}") }
 }
 
 /// A runtime as the daemon has it.
 pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime builds")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime builds")
 }
 
 /// A request for identity number `number`.
 pub fn request(workspace: WorkspaceId, tenant: TenantId, number: u64) -> Request {
     let mut context = serde_json::Map::new();
     context.insert("identity_version".to_owned(), 1.into());
-    context.insert("inputs".to_owned(), serde_json::json!({"policy_ids": [number.to_string()], "policy_types": null}));
+    context.insert(
+        "inputs".to_owned(),
+        serde_json::json!({"policy_ids": [number.to_string()], "policy_types": null}),
+    );
     Request {
         workspace_id: workspace,
         tenant_id: Some(tenant),

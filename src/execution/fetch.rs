@@ -201,10 +201,8 @@ impl Gathered {
     /// Notes a reading, and gives what is to be stored of it.
     fn take(&mut self, reading: TypeReading) -> StoredType {
         let policy_type = reading.policy_type.key.to_owned();
-        let key = |policy_id: &str| PolicyKey {
-            policy_type: policy_type.clone(),
-            policy_id: policy_id.to_owned(),
-        };
+        let key =
+            |policy_id: &str| PolicyKey { policy_type: policy_type.clone(), policy_id: policy_id.to_owned() };
         self.listed.extend(reading.listed.iter().map(|id| key(id)));
         for policy in &reading.policies {
             self.items += policy.assignments.len() as u64;

@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
@@ -102,8 +103,7 @@ pub async fn fetch(
     let mut pauses = client.state.budget.pauses();
     let parallel = client.wire.limits.parallel;
     {
-        // Boxed: the compiler cannot prove that the nested futures are `Send` for every lifetime at once.
-        let work = stream::iter(groups).for_each_concurrent(parallel, |group| fetch.group(group).boxed());
+        let work = stream::iter(groups).for_each_concurrent(parallel, |group| fetch.group(group));
         tokio::pin!(work);
         loop {
             tokio::select! {
@@ -141,17 +141,20 @@ struct Findings {
 }
 
 impl Fetch<'_> {
-    async fn group(&self, group: Group) {
-        let signed_out = self.with(|findings| findings.signed_out.clone());
-        let listing = match signed_out {
-            Some(error) => Err(error),
-            None => listing::list(self.client, &group, &self.stop).await,
-        };
-        match listing {
-            Err(error) if error.is_cancelled() => {}
-            Err(error) => self.refuse(&group, &error).await,
-            Ok(listing) => self.read(&group, listing).await,
-        }
+    /// Boxed: within a stream the compiler cannot prove that this is `Send` for every lifetime.
+    fn group(&self, group: Group) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let signed_out = self.with(|findings| findings.signed_out.clone());
+            let listing = match signed_out {
+                Some(error) => Err(error),
+                None => listing::list(self.client, &group, &self.stop).await,
+            };
+            match listing {
+                Err(error) if error.is_cancelled() => {}
+                Err(error) => self.refuse(&group, &error).await,
+                Ok(listing) => self.read(&group, listing).await,
+            }
+        })
     }
 
     /// Reports the types of a list that could not be read.

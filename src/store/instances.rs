@@ -85,7 +85,11 @@ pub async fn heartbeat(
                 let owned: Vec<OwnedRow> = conn.rows(sql(OWNED).bind(instance.0)).await?;
                 Ok(Heartbeat {
                     database_now: now - conn.shift(),
-                    cancel_requested: owned.iter().filter(|row| row.cancelled).map(|row| RunId(row.id)).collect(),
+                    cancel_requested: owned
+                        .iter()
+                        .filter(|row| row.cancelled)
+                        .map(|row| RunId(row.id))
+                        .collect(),
                     owned: owned.iter().map(OwnedRow::lease).collect(),
                     renewed,
                 })

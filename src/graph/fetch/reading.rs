@@ -4,6 +4,7 @@
 //! read of its own, or the policy's `isAssigned`, says so.
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -110,8 +111,18 @@ fn chunks(mut items: Vec<ListedItem>, size: usize) -> Vec<Vec<ListedItem>> {
     chunks
 }
 
-/// Reads the policies of one batch, each to its end.
-async fn batch(
+/// Reads the policies of one batch, each to its end. Boxed: within a stream the compiler cannot prove that this is
+/// `Send` for every lifetime.
+fn batch<'a>(
+    client: &'a GraphClient,
+    row: &'static PolicyType,
+    items: Vec<ListedItem>,
+    cancel: &'a CancellationToken,
+) -> BoxFuture<'a, Vec<Outcome>> {
+    Box::pin(async move { read_batch(client, row, items, cancel).await })
+}
+
+async fn read_batch(
     client: &GraphClient,
     row: &'static PolicyType,
     items: Vec<ListedItem>,
