@@ -20,6 +20,9 @@ pub const FILTER_ID: &str = "deviceAndAppManagementAssignmentFilterId";
 /// The property of a target that says what the filter does: `none`, `include`, `exclude`.
 pub const FILTER_TYPE: &str = "deviceAndAppManagementAssignmentFilterType";
 
+/// A Configuration Manager collection as a target: in tenants that are attached to one.
+pub const COLLECTION_TARGET: &str = "#microsoft.graph.configurationManagerCollectionAssignmentTarget";
+
 /// The kinds of targets and their `@odata.type`s.
 const TARGET_TYPES: [(TargetKind, &str); 6] = [
     (TargetKind::Group, "#microsoft.graph.groupAssignmentTarget"),

@@ -16,6 +16,9 @@ const ITEMS_MAX: usize = 20;
 /// Header names of items come in any case.
 const RETRY_AFTER_SPELLINGS: [&str; 3] = ["Retry-After", "retry-after", "RETRY-AFTER"];
 
+/// An item and its id.
+type Item<'a> = (String, &'a Map<String, Value>);
+
 /// Answers a batch.
 pub fn answer(world: &mut World, call: &Call) -> Answer {
     let items = match items(call) {
@@ -50,13 +53,13 @@ pub fn answer(world: &mut World, call: &Call) -> Answer {
 }
 
 /// The items by their ids, in order.
-fn items(call: &Call) -> Result<Vec<(String, &Map<String, Value>)>, &'static str> {
+fn items(call: &Call) -> Result<Vec<Item<'_>>, &'static str> {
     let Some(Ok(body)) = &call.body else { return Err("Invalid batch payload format.") };
     let requests = body["requests"].as_array().ok_or("Invalid batch payload format.")?;
     if requests.is_empty() || requests.len() > ITEMS_MAX {
         return Err("Number of batch request steps exceeds the maximum value of 20.");
     }
-    let mut items: Vec<(String, &Map<String, Value>)> = Vec::new();
+    let mut items: Vec<Item<'_>> = Vec::new();
     for request in requests {
         let item = request.as_object().ok_or("Invalid batch payload format.")?;
         let id = item.get("id").and_then(Value::as_str).ok_or("A request id is missing.")?;

@@ -134,10 +134,12 @@ async fn serve(
     });
     match bound {
         Ok((address, server)) => {
-            // The starter may be gone already: then the server stops with its handle.
-            if started.send(Ok((address, server.handle()))).is_ok()
-                && let Err(error) = server.await
-            {
+            let handle = server.handle();
+            // The starter may be gone already: then nobody else would stop the server.
+            if started.send(Ok((address, handle.clone()))).is_err() {
+                drop(handle.stop(false));
+            }
+            if let Err(error) = server.await {
                 tracing::error!(error = &error as &dyn std::error::Error, "the sandbox's server failed");
             }
         }
@@ -149,6 +151,25 @@ async fn serve(
 struct Wire {
     latency: Duration,
     in_flight: AtomicU64,
+}
+
+/// A request that is being answered; dropping it, also when the client has gone, ends that.
+struct InFlight<'a> {
+    wire: &'a Wire,
+    /// How many there were when it began, itself included.
+    count: u64,
+}
+
+impl<'a> InFlight<'a> {
+    fn enter(wire: &'a Wire) -> Self {
+        Self { wire, count: wire.in_flight.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.wire.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A second handle on a connection's socket, so that a handler can close it without an answer.
@@ -168,17 +189,17 @@ async fn handle(
     control: Data<SandboxControl>,
     wire: Data<Wire>,
 ) -> HttpResponse {
-    let in_flight = wire.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+    let in_flight = InFlight::enter(&wire);
     let outgoing = {
         let mut world = control.world();
         let max = &mut world.log.stats.concurrent_max;
-        *max = in_flight.max(*max);
+        *max = in_flight.count.max(*max);
         dispatch::incoming(&mut world, incoming(&request, &body))
     };
     if !wire.latency.is_zero() {
         tokio::time::sleep(wire.latency).await;
     }
-    wire.in_flight.fetch_sub(1, Ordering::Relaxed);
+    drop(in_flight);
     let client_request_id = header(&request, "client-request-id");
     respond(&request, outgoing.answer, &outgoing.request_id.to_string(), client_request_id)
 }

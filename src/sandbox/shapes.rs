@@ -39,7 +39,7 @@ pub fn assignments(
         wishes(here, row, index, ordinal, directory)
     };
     let allowed = wishes.into_iter().filter_map(|wish| fit(row, wish));
-    allowed
+    let mut items: Vec<Value> = allowed
         .enumerate()
         .map(|(position, wish)| {
             let target = target(here, row, &wish, position);
@@ -52,7 +52,14 @@ pub fn assignments(
             }
             item
         })
-        .collect()
+        .collect();
+    if (row.key, index) == ("deviceConfiguration", 2) {
+        let target = json!({"@odata.type": assignments::COLLECTION_TARGET, "collectionId": "SMS00001"});
+        let properties =
+            Map::from_iter([("target".to_owned(), target), ("intent".to_owned(), "apply".into())]);
+        items.push(assignments::stored(row, policy_id, properties, items.len()));
+    }
+    items
 }
 
 /// The object of priority 0 of each enrolment kind is everybody's.
@@ -165,9 +172,11 @@ fn extras(row: &PolicyType, index: usize, position: usize, wish: &Wish) -> Map<S
             json!({"intent": intents[(index + wish.intent) % intents.len()], "settings": settings})
         }
         "deviceConfiguration" | "windowsUpdateRing" | "resourceAccessProfile" => json!({"intent": "apply"}),
-        "managedEBook" => json!({"installIntent": if index % 2 == 0 { "required" } else { "available" }}),
+        "managedEBook" => {
+            json!({"installIntent": if index.is_multiple_of(2) { "required" } else { "available" }})
+        }
         "deviceHealthScript" => json!({
-            "runRemediationScript": index % 2 == 0,
+            "runRemediationScript": index.is_multiple_of(2),
             "runSchedule": schedule(index + position),
         }),
         "deviceComplianceScript" => json!({"runRemediationScript": false, "runSchedule": Value::Null}),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use actix_web::web;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::SecondsFormat;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use secrecy::ExposeSecret;
@@ -253,6 +253,13 @@ fn check_assertion(world: &World, request: &SignIn<'_>, assertion: &str) -> Resu
     if !named {
         return Err(bad(700_027, "The assertion names no certificate (x5t, x5t#S256 or kid)."));
     }
+    let expected = world.config.certificate_pem.as_deref().and_then(thumbprint);
+    if expected.is_some() && header.x5t_s256.is_some() && header.x5t_s256 != expected {
+        return Err(bad(
+            700_027,
+            "The certificate that signed the assertion is not registered on the application.",
+        ));
+    }
     let claims = match &world.config.certificate_pem {
         None => claims_without_signature(assertion),
         Some(pem) => verified_claims(pem.as_bytes(), header.alg, assertion),
@@ -276,6 +283,14 @@ fn check_assertion(world: &World, request: &SignIn<'_>, assertion: &str) -> Resu
         return Err(bad(50_013, "Assertion failed audience validation."));
     }
     Ok(())
+}
+
+/// The `x5t#S256` of a certificate.
+fn thumbprint(pem: &str) -> Option<String> {
+    let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----")?;
+    let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
+    let der = STANDARD.decode(body.split_whitespace().collect::<String>()).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(Sha256::digest(der)))
 }
 
 fn claims_without_signature(assertion: &str) -> Option<Value> {

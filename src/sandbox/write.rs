@@ -144,7 +144,8 @@ fn wanted_set(
         let Value::Object(item) = item else { return refuse("Expected an assignment") };
         let item = accepted(world, call, row, item)?;
         let target = &item["target"];
-        let identity = json!([target["@odata.type"], target["groupId"], item.get("intent")]);
+        let identity =
+            json!([target["@odata.type"], target["groupId"], target["collectionId"], item.get("intent")]);
         if !seen.contains(&identity) {
             seen.push(identity);
             wanted.push(item);
@@ -186,6 +187,10 @@ fn check_target(
     row: &PolicyType,
     target: &Map<String, Value>,
 ) -> Result<(), String> {
+    if target.get("@odata.type").is_some_and(|name| name == assignments::COLLECTION_TARGET) {
+        let taken = row.targets.contains(&TargetKind::AllDevices) && target.get("collectionId").is_some();
+        return if taken { Ok(()) } else { Err("The target is not supported for this policy".to_owned()) };
+    }
     let kind = assignments::target_kind(row, target).ok_or("The target has an unknown type")?;
     if !row.targets.contains(&kind) {
         return Err("The target is not supported for this policy".to_owned());
