@@ -24,4 +24,8 @@ pub mod graph;
 
 pub mod actors;
 
+pub mod intake;
+
+pub mod admin;
+
 pub mod sandbox;
