@@ -1,7 +1,15 @@
 //! Failures as the ledger shows them: a closed list of codes and sanitised messages (SPEC section 7).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+mod sanitise;
+#[cfg(test)]
+mod tests;
+
+pub use sanitise::sanitise;
 
 /// Declares the closed list of reason codes.
 macro_rules! codes {
@@ -127,14 +135,28 @@ impl Failure {
     }
 }
 
-/// One line without secrets, tokens, e-mail addresses, user principal names and URLs, at most
-/// [`MESSAGE_CHARS_MAX`] characters (SPEC section 7).
-pub fn sanitise(_message: &str) -> String {
-    todo!()
+/// Groups item failures by code, most frequent first and then in the order of the SPEC, at most
+/// [`SUMMARY_ENTRIES_MAX`] entries. An entry has the message of the first of its items and, where there are several,
+/// their number.
+pub fn summarise(failures: &[Failure]) -> Vec<Failure> {
+    let mut groups: BTreeMap<Code, (usize, &Failure)> = BTreeMap::new();
+    for failure in failures {
+        groups.entry(failure.code).or_insert((0, failure)).0 += 1;
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    // ORDER: a stable sort of what is in the order of codes, so that equal counts stay in that order.
+    groups.sort_by_key(|(items, _)| std::cmp::Reverse(*items));
+    groups.truncate(SUMMARY_ENTRIES_MAX);
+    groups.into_iter().map(|(items, first)| first.counted(items)).collect()
 }
 
-/// Groups item failures by code, most frequent first, with the number of items in the message, at most
-/// [`SUMMARY_ENTRIES_MAX`] entries.
-pub fn summarise(_failures: &[Failure]) -> Vec<Failure> {
-    todo!()
+impl Failure {
+    fn counted(&self, items: usize) -> Self {
+        if items == 1 {
+            return self.clone();
+        }
+        let suffix = format!(" ({items} items)");
+        let room = MESSAGE_CHARS_MAX - suffix.chars().count();
+        Self::new(self.code, &format!("{}{suffix}", sanitise::shorten(&self.message, room)))
+    }
 }
