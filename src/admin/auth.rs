@@ -77,11 +77,14 @@ impl From<ApiToken> for Principal {
     }
 }
 
+/// A caller, and when its token was found in the ledger.
+type Known = (Arc<Principal>, Instant);
+
 /// Tokens that were found in the ledger a moment ago. Clones share the entries.
 #[derive(Clone)]
 pub struct TokenCache {
     ttl: Duration,
-    known: Arc<RwLock<HashMap<[u8; 32], (Arc<Principal>, Instant)>>>,
+    known: Arc<RwLock<HashMap<[u8; 32], Known>>>,
 }
 
 impl TokenCache {

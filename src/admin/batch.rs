@@ -10,6 +10,7 @@ use super::auth::Operator;
 use super::body::{self, Body};
 use super::problem::Problem;
 use super::verdict::VerdictBody;
+use crate::actors::AdmitError;
 use crate::domain::admission::{Request, Verdict};
 use crate::intake::{self, Initiator, IntakeError, RunRequest};
 
@@ -74,7 +75,8 @@ pub(super) async fn submit(
         });
     }
     let verdicts = if wanted.is_empty() { Vec::new() } else { state.handle.admit(wanted).await? };
-    let accepted = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Accepted(_))).count();
+    refuse_without_verdicts(&verdicts)?;
+    let accepted = verdicts.iter().filter(|verdict| matches!(verdict, Ok(Verdict::Accepted(_)))).count();
     if accepted > 0 {
         tracing::info!(by = %by.name, accepted, requests = slots.len(), "runs accepted");
     }
@@ -106,17 +108,27 @@ async fn judge(
     }
 }
 
+/// A registry's answer to one request.
+type Answer = Result<Verdict, AdmitError>;
+
+/// Where the ledger could write nothing at all, the call as a whole is to be tried again.
+fn refuse_without_verdicts(verdicts: &[Answer]) -> Result<(), Problem> {
+    let nothing = verdicts.iter().all(|verdict| matches!(verdict, Err(AdmitError::Unavailable)));
+    if nothing && !verdicts.is_empty() { Err(AdmitError::Unavailable.into()) } else { Ok(()) }
+}
+
 /// Puts the verdicts where their requests were.
-fn zip(slots: Vec<Result<(), Problem>>, verdicts: Vec<Verdict>) -> Result<Vec<BatchAnswer>, Problem> {
+fn zip(slots: Vec<Result<(), Problem>>, verdicts: Vec<Answer>) -> Result<Vec<BatchAnswer>, Problem> {
     let mut verdicts = verdicts.into_iter();
     slots
         .into_iter()
         .map(|slot| match slot {
             Err(error) => Ok(BatchAnswer::Error { error }),
-            Ok(()) => verdicts
-                .next()
-                .map(|verdict| BatchAnswer::Verdict(verdict.into()))
-                .ok_or_else(|| Problem::broken_invariant("expected a verdict for each request, found fewer")),
+            Ok(()) => match verdicts.next() {
+                Some(Ok(verdict)) => Ok(BatchAnswer::Verdict(verdict.into())),
+                Some(Err(error)) => Ok(BatchAnswer::Error { error: error.into() }),
+                None => Err(Problem::broken_invariant("expected a verdict for each request, found fewer")),
+            },
         })
         .collect()
 }
@@ -131,8 +143,8 @@ mod tests {
     use crate::admin::samples;
     use crate::ids::RunId;
 
-    fn active(id: i64) -> Verdict {
-        Verdict::Active(Arc::new(samples::run(RunId(id), Map::new())))
+    fn active(id: i64) -> Answer {
+        Ok(Verdict::Active(Arc::new(samples::run(RunId(id), Map::new()))))
     }
 
     #[test]
@@ -143,6 +155,22 @@ mod tests {
         assert_eq!(answers[1]["error"]["code"], "request.invalid");
         assert_eq!(answers[1].as_object().unwrap().len(), 1);
         assert_eq!(answers[2]["run"]["id"], 2);
+    }
+
+    #[test]
+    fn one_that_could_not_be_written_is_an_error_of_its_own() {
+        let verdicts = vec![active(1), Err(AdmitError::Unavailable)];
+        assert!(refuse_without_verdicts(&verdicts).is_ok());
+        let answers = serde_json::to_value(zip(vec![Ok(()), Ok(())], verdicts).unwrap()).unwrap();
+        assert_eq!(answers[0]["verdict"], "active");
+        assert_eq!(answers[1]["error"]["status"], 503);
+    }
+
+    #[test]
+    fn without_any_verdict_the_call_is_to_be_tried_again() {
+        let nothing = refuse_without_verdicts(&[Err(AdmitError::Unavailable)]);
+        assert_eq!(nothing.unwrap_err().code(), "ledger.unavailable");
+        assert!(refuse_without_verdicts(&[]).is_ok());
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(super) async fn explain(
             identity::differences(&document(&resolved)?, &document(&other)?)
         }
     };
-    let run_identity_hash = resolved.identity();
+    let run_identity_hash = resolved.identity;
     let held_by = holder(&state, run_identity_hash).await?;
     let canonical = String::from_utf8(resolved.canonical())
         .map_err(|_| Problem::broken_invariant("expected canonical JSON to be UTF-8"))?;

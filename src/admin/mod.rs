@@ -53,12 +53,11 @@ pub mod routes;
 pub(crate) mod samples;
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpServer, web};
-use tokio::sync::watch;
 
 use crate::actors::Handle;
 use crate::config::{Config, HttpConfig};
@@ -76,23 +75,29 @@ pub struct AdminState {
     pub store: Store,
     /// Tenants and workspaces that requests name.
     pub directory: Directory,
-    /// The configuration as it is now; SIGHUP replaces it.
-    pub config: watch::Receiver<Arc<Config>>,
+    /// The configuration as it is now.
+    config: Arc<RwLock<Arc<Config>>>,
     /// Tokens seen a moment ago.
     pub tokens: TokenCache,
 }
 
 impl AdminState {
     /// With empty caches.
-    pub fn new(handle: Handle, directory: Directory, config: watch::Receiver<Arc<Config>>) -> Self {
-        let token_ttl: Duration = *config.borrow().http.token_cache;
+    pub fn new(handle: Handle, directory: Directory, config: Arc<Config>) -> Self {
+        let tokens = TokenCache::new(*config.http.token_cache);
         let store = handle.store().clone();
-        Self { handle, store, directory, config, tokens: TokenCache::new(token_ttl) }
+        Self { handle, store, directory, config: Arc::new(RwLock::new(config)), tokens }
     }
 
     /// The configuration as it is now.
     pub fn config(&self) -> Arc<Config> {
-        self.config.borrow().clone()
+        self.config.read().expect("no code panics while it holds this lock").clone()
+    }
+
+    /// Takes over another configuration (SIGHUP): limits, clouds and credentials. What the server was started with
+    /// (workers, sizes, time-outs) stays.
+    pub fn reload(&self, config: Arc<Config>) {
+        *self.config.write().expect("no code panics while it holds this lock") = config;
     }
 }
 

@@ -221,6 +221,7 @@ impl From<StoreError> for Problem {
             StoreError::Duplicate { what } => {
                 Self::new(StatusCode::CONFLICT, "resource.exists", format!("{what} exists already"))
             }
+            StoreError::Cursor => Self::bad_cursor(),
             StoreError::Unavailable { operation, .. } => {
                 tracing::debug!(operation, "the ledger is unavailable for a request");
                 Self::unavailable("ledger.unavailable", "the ledger is unavailable: try again later")
@@ -239,6 +240,9 @@ impl From<AdmitError> for Problem {
             AdmitError::Draining => "daemon.draining",
             AdmitError::Full { .. } => "admission.full",
             AdmitError::Unavailable => "ledger.unavailable",
+            AdmitError::ScopeGone => {
+                return Self::new(StatusCode::NOT_FOUND, "scope.not_found", error.to_string());
+            }
         };
         Self::unavailable(code, error.to_string())
     }

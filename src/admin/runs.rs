@@ -38,10 +38,16 @@ pub(super) async fn submit(
     state: web::Data<AdminState>,
     request: Body<RunRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let context_bytes_max = state.config.borrow().admission.context_bytes_max;
+    let context_bytes_max = state.config().admission.context_bytes_max;
     let by = caller.0.initiator();
-    let request = intake::run_request(&state.directory, &by, request.0, context_bytes_max).await?;
-    Ok(verdict::reply(verdict::ask(&state, request).await?))
+    let prepared = intake::prepare(&state.directory, &by, request.0, context_bytes_max).await?;
+    // Most requests are duplicates: their verdict needs no more than the identity.
+    let known = state.handle.ask(prepared.identity(), prepared.operation(), prepared.force()).await?;
+    let verdict = match known {
+        Some(verdict) => verdict,
+        None => verdict::ask(&state, prepared.into_request(&by)).await?,
+    };
+    Ok(verdict::reply(verdict))
 }
 
 /// Which runs.

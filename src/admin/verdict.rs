@@ -47,9 +47,10 @@ impl From<Verdict> for VerdictBody {
 /// Asks the registry for one verdict.
 pub async fn ask(state: &AdminState, request: Request) -> Result<Verdict, Problem> {
     let mut verdicts = state.handle.admit(vec![request]).await?;
-    verdicts
+    let verdict = verdicts
         .pop()
-        .ok_or_else(|| Problem::broken_invariant("expected one verdict for one request, found none"))
+        .ok_or_else(|| Problem::broken_invariant("expected one verdict for one request, found none"))?;
+    Ok(verdict?)
 }
 
 /// 202 for a new run, 200 for the one that there is already; `Retry-After` with a cooldown. An accepted run is a

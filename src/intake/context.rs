@@ -25,8 +25,11 @@ const TELLING_NAMES: [&str; 10] = [
     "cookie",
 ];
 
-/// Checks the form and size of a caller's context and sanitises it; `None` and null are no context.
-pub(super) fn admit(given: Option<Value>, bytes_max: usize) -> Result<Option<Value>, IntakeError> {
+/// Checks the form and size of a caller's context; `None` and null are no context.
+pub(super) fn check(
+    given: Option<Value>,
+    bytes_max: usize,
+) -> Result<Option<Map<String, Value>>, IntakeError> {
     let object = match given {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(object)) => object,
@@ -43,7 +46,12 @@ pub(super) fn admit(given: Option<Value>, bytes_max: usize) -> Result<Option<Val
             ),
         ));
     }
-    Ok(Some(Value::Object(sanitise_object(object))))
+    Ok(Some(object))
+}
+
+/// What is kept of a context that passed [`check`].
+pub(super) fn sanitised(object: Map<String, Value>) -> Value {
+    Value::Object(sanitise_object(object))
 }
 
 /// The path of the first text (or name) that holds U+0000, which PostgreSQL cannot store.
@@ -133,43 +141,45 @@ mod tests {
 
     use super::*;
 
+    fn kept(context: Value) -> Value {
+        sanitised(check(Some(context), 1000).unwrap().unwrap())
+    }
+
     #[test]
     fn no_context_and_null_are_the_same() {
-        assert_eq!(admit(None, 10).unwrap(), None);
-        assert_eq!(admit(Some(Value::Null), 10).unwrap(), None);
+        assert_eq!(check(None, 10).unwrap(), None);
+        assert_eq!(check(Some(Value::Null), 10).unwrap(), None);
     }
 
     #[test]
     fn a_context_that_is_no_object_is_refused_by_name() {
-        let error = admit(Some(json!(["a"])), 100).unwrap_err();
+        let error = check(Some(json!(["a"])), 100).unwrap_err();
         assert_eq!(error.field_name(), Some("context"));
         assert_eq!(error.to_string(), "`context`: expected an object, found an array");
     }
 
     #[test]
     fn the_limit_counts_bytes_of_json_and_is_inclusive() {
-        let context = json!({"a": "é"});
+        let context = json!({"a": "\u{e9}"});
         let bytes = serde_json::to_vec(&context).unwrap().len();
-        assert!(admit(Some(context.clone()), bytes).is_ok());
-        assert!(admit(Some(context), bytes - 1).is_err());
+        assert!(check(Some(context.clone()), bytes).is_ok());
+        assert!(check(Some(context), bytes - 1).is_err());
     }
 
     #[test]
     fn values_of_telling_names_are_not_kept_at_any_depth() {
         let context = json!({"ticket": "CHG-1", "deep": [{"Client-Secret": "hunter2", "api_key": {"x": 1}}]});
-        let kept = admit(Some(context), 1000).unwrap().unwrap();
         assert_eq!(
-            kept,
+            kept(context),
             json!({"ticket": "CHG-1", "deep": [{"Client-Secret": "[redacted]", "api_key": "[redacted]"}]})
         );
     }
 
     #[test]
     fn texts_are_sanitised_and_lose_their_control_characters() {
-        let context = json!({"note": "mail jane.doe@contoso.com\u{0}now", "na\u{0}me": 1});
-        let kept = admit(Some(context), 1000).unwrap().unwrap().to_string();
-        assert!(!kept.contains("jane.doe"), "{kept}");
-        assert!(!kept.contains("\\u0000"), "{kept}");
+        let text = kept(json!({"note": "mail jane.doe@contoso.com\u{0}now", "na\u{0}me": 1})).to_string();
+        assert!(!text.contains("jane.doe"), "{text}");
+        assert!(!text.contains("\\u0000"), "{text}");
     }
 
     #[test]

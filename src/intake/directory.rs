@@ -55,9 +55,9 @@ pub struct WorkspaceFacts {
     pub slug: Arc<str>,
 }
 
-impl From<Workspace> for WorkspaceFacts {
-    fn from(workspace: Workspace) -> Self {
-        Self { id: workspace.id, slug: workspace.slug.into() }
+impl From<&Workspace> for WorkspaceFacts {
+    fn from(workspace: &Workspace) -> Self {
+        Self { id: workspace.id, slug: workspace.slug.as_str().into() }
     }
 }
 
@@ -107,7 +107,7 @@ impl Directory {
         if let Some(facts) = self.read(|known| known.workspaces.get(&id).cloned()) {
             return Ok(Some(facts));
         }
-        let found = self.store.workspace(id).await?.map(WorkspaceFacts::from);
+        let found = self.store.workspace(id).await?.as_ref().map(WorkspaceFacts::from);
         if let Some(facts) = &found {
             self.write(|known| insert_bounded(&mut known.workspaces, id, facts.clone()));
         }

@@ -20,10 +20,11 @@ pub use directory::{Directory, TenantFacts, WorkspaceFacts};
 pub use error::IntakeError;
 
 use crate::domain::admission::Request;
-use crate::domain::identity::{self, IDENTITY_VERSION, Inputs, ScopeIds};
+use crate::domain::identity::{self, IDENTITY_VERSION, IdentityHash, Inputs, ScopeIds};
 use crate::domain::operation::{Operation, Scope};
 use crate::domain::run::Run;
 use crate::ids::{TenantId, UserId, WorkspaceId};
+use crate::store::Workspace;
 
 /// A request for a run, as clients write it (SPEC section 10).
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -66,13 +67,6 @@ pub struct Initiator {
     pub workspace: Option<WorkspaceId>,
 }
 
-impl Initiator {
-    /// The daemon itself, under one of its labels.
-    pub fn daemon(label: &str) -> Self {
-        Self { name: label.to_owned(), user_id: None, workspace: None }
-    }
-}
-
 /// What a request is about, once its names are resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -108,7 +102,7 @@ impl Subject {
     }
 }
 
-/// A request with its names resolved and its inputs normalised: all that its identity needs.
+/// A request with its names resolved and its inputs normalised: all that makes its identity.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// The operation.
@@ -117,17 +111,19 @@ pub struct Resolved {
     pub subject: Subject,
     /// Normalised.
     pub inputs: Inputs,
+    /// What makes it the same as another.
+    pub identity: IdentityHash,
 }
 
 impl Resolved {
+    fn new(operation: Operation, subject: Subject, inputs: Inputs) -> Self {
+        let identity = identity::hash(operation, &subject.scope(), &inputs);
+        Self { operation, subject, inputs, identity }
+    }
+
     /// The canonical JSON that is hashed.
     pub fn canonical(&self) -> Vec<u8> {
         identity::canonical(self.operation, &self.subject.scope(), &self.inputs)
-    }
-
-    /// The identity.
-    pub fn identity(&self) -> identity::IdentityHash {
-        identity::hash(self.operation, &self.subject.scope(), &self.inputs)
     }
 
     /// The request that the registry decides on. `explained` is what the run's context says beside its inputs.
@@ -144,41 +140,86 @@ impl Resolved {
             user_id: by.user_id,
             initiator_name: by.name.clone(),
             operation: self.operation,
-            identity: self.identity(),
+            identity: self.identity,
             context,
             force,
         }
     }
 }
 
-/// Checks a client's request and makes the one that the registry decides on. The caller's own context may have
-/// `context_bytes_max` bytes of JSON (`admission.context_bytes_max`).
+/// A request that has passed every check. Its identity can be asked about before the rest of a new run is made of it:
+/// most requests are duplicates, and those need no more.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    resolved: Resolved,
+    force: bool,
+    context: Option<Map<String, Value>>,
+}
+
+impl Prepared {
+    /// What makes it the same as another.
+    pub fn identity(&self) -> IdentityHash {
+        self.resolved.identity
+    }
+
+    /// The operation.
+    pub fn operation(&self) -> Operation {
+        self.resolved.operation
+    }
+
+    /// Whether it skips the cooldown.
+    pub fn force(&self) -> bool {
+        self.force
+    }
+
+    /// The request that the registry decides on.
+    pub fn into_request(self, by: &Initiator) -> Request {
+        let mut explained = Map::new();
+        if let Some(given) = self.context {
+            explained.insert("request_context".to_owned(), context::sanitised(given));
+        }
+        self.resolved.into_request(by, self.force, explained)
+    }
+}
+
+/// Checks a client's request. The caller's own context may have `context_bytes_max` bytes of JSON
+/// (`admission.context_bytes_max`).
 ///
 /// # Errors
 /// [`IntakeError`], naming the field; nothing has been written.
+pub async fn prepare(
+    directory: &Directory,
+    by: &Initiator,
+    request: RunRequest,
+    context_bytes_max: usize,
+) -> Result<Prepared, IntakeError> {
+    let resolved = resolve(directory, by, &request).await?;
+    finish(resolved, request, context_bytes_max)
+}
+
+/// What [`prepare`] does once the names are resolved: pure.
+fn finish(
+    resolved: Resolved,
+    request: RunRequest,
+    context_bytes_max: usize,
+) -> Result<Prepared, IntakeError> {
+    refuse_unavailable(resolved.operation)?;
+    let context = context::check(request.context, context_bytes_max)?;
+    Ok(Prepared { resolved, force: request.force.unwrap_or(false), context })
+}
+
+/// Checks a client's request and makes the one that the registry decides on: [`prepare`] and
+/// [`Prepared::into_request`] in one.
+///
+/// # Errors
+/// As [`prepare`].
 pub async fn run_request(
     directory: &Directory,
     by: &Initiator,
     request: RunRequest,
     context_bytes_max: usize,
 ) -> Result<Request, IntakeError> {
-    let resolved = resolve(directory, by, &request).await?;
-    finish(resolved, by, request, context_bytes_max)
-}
-
-/// What [`run_request`] does once the names are resolved: pure.
-fn finish(
-    resolved: Resolved,
-    by: &Initiator,
-    request: RunRequest,
-    context_bytes_max: usize,
-) -> Result<Request, IntakeError> {
-    refuse_unavailable(resolved.operation)?;
-    let mut explained = Map::new();
-    if let Some(given) = context::admit(request.context, context_bytes_max)? {
-        explained.insert("request_context".to_owned(), given);
-    }
-    Ok(resolved.into_request(by, request.force.unwrap_or(false), explained))
+    Ok(prepare(directory, by, request, context_bytes_max).await?.into_request(by))
 }
 
 /// Resolves the names of a request and normalises its inputs, without asking whether such a run can be had now.
@@ -196,11 +237,10 @@ pub async fn resolve(
         Scope::Tenant => Subject::Tenant(tenant(directory, by, request).await?),
         Scope::Workspace => Subject::Workspace(workspace(directory, by, request.workspace_id).await?),
     };
-    let inputs = normalise(operation, &request.inputs)?;
-    Ok(Resolved { operation, subject, inputs })
+    Ok(Resolved::new(operation, subject, normalise(operation, &request.inputs)?))
 }
 
-/// A run of `ops.reconcile_adapter_runs` for a workspace; a dry run lists what it would repair.
+/// A run of `ops.reconcile_adapter_runs` for a workspace that the caller names; a dry run lists what it would repair.
 ///
 /// # Errors
 /// [`IntakeError`] when the workspace is unknown, or the caller may not see it.
@@ -210,13 +250,22 @@ pub async fn reconcile(
     dry_run: bool,
     by: &Initiator,
 ) -> Result<Request, IntakeError> {
-    let subject = Subject::Workspace(workspace(directory, by, Some(workspace_id)).await?);
-    let resolved = Resolved { operation: Operation::Reconcile, subject, inputs: Inputs::Reconcile };
+    Ok(reconcile_of(workspace(directory, by, Some(workspace_id)).await?, dry_run, by))
+}
+
+/// The same for a workspace at hand, for the daemon's own triggers: `by` is one of its labels.
+pub fn reconcile_request(workspace: &Workspace, dry_run: bool, by: &str, user_id: Option<UserId>) -> Request {
+    let by = Initiator { name: by.to_owned(), user_id, workspace: None };
+    reconcile_of(WorkspaceFacts::from(workspace), dry_run, &by)
+}
+
+fn reconcile_of(workspace: WorkspaceFacts, dry_run: bool, by: &Initiator) -> Request {
+    let resolved = Resolved::new(Operation::Reconcile, Subject::Workspace(workspace), Inputs::Reconcile);
     let mut explained = Map::new();
     if dry_run {
         explained.insert("dry_run".to_owned(), Value::Bool(true));
     }
-    Ok(resolved.into_request(by, false, explained))
+    resolved.into_request(by, false, explained)
 }
 
 /// The same request as the one that `run` came from, forced: the cooldown is skipped, never the active rule.
@@ -238,14 +287,13 @@ pub async fn resolve_run(directory: &Directory, run: &Run, by: &Initiator) -> Re
         return Err(IntakeError::RunNotFound(run.id));
     }
     let subject = match run.tenant_id {
-        Some(id) => Subject::Tenant(directory.tenant(id).await?.ok_or(IntakeError::RunNotFound(run.id))?),
-        None => Subject::Workspace(
-            directory.workspace(run.workspace_id).await?.ok_or(IntakeError::RunNotFound(run.id))?,
-        ),
+        Some(id) => directory.tenant(id).await?.map(Subject::Tenant),
+        None => directory.workspace(run.workspace_id).await?.map(Subject::Workspace),
     };
+    let subject = subject.ok_or(IntakeError::RunNotFound(run.id))?;
     let inputs = Inputs::normalise(run.operation, run.context.get("inputs").unwrap_or(&Value::Null))
         .map_err(|source| IntakeError::InputsUnreadable { run: run.id, source })?;
-    Ok(Resolved { operation: run.operation, subject, inputs })
+    Ok(Resolved::new(run.operation, subject, inputs))
 }
 
 /// What a retry's context keeps of the first run's: a dry run stays one.

@@ -18,7 +18,7 @@ fn tenant_facts() -> TenantFacts {
 
 fn resolved(operation: Operation, inputs: &Value) -> Resolved {
     let subject = Subject::Tenant(tenant_facts());
-    Resolved { operation, subject, inputs: normalise(operation, inputs).unwrap() }
+    Resolved::new(operation, subject, normalise(operation, inputs).unwrap())
 }
 
 fn request(value: Value) -> RunRequest {
@@ -29,7 +29,7 @@ fn request(value: Value) -> RunRequest {
 fn the_identity_is_that_of_the_published_vector() {
     let resolved = resolved(Operation::Fetch, &json!({}));
     assert_eq!(
-        resolved.identity().to_string(),
+        resolved.identity.to_string(),
         "b38000d800d23d2ab3ab1706714e0c0798ff13284ad5df19e22fdaffa1df1c37"
     );
 }
@@ -37,7 +37,7 @@ fn the_identity_is_that_of_the_published_vector() {
 #[test]
 fn the_context_holds_the_version_the_normalised_inputs_and_what_the_caller_said() {
     let given = request(json!({"type": "assignments.fetch", "tenant_id": 3, "context": {"ticket": "CHG-1"}}));
-    let made = finish(resolved(Operation::Fetch, &Value::Null), &by(), given, 100).unwrap();
+    let made = finish(resolved(Operation::Fetch, &Value::Null), given, 100).unwrap().into_request(&by());
     assert_eq!(
         Value::Object(made.context),
         json!({
@@ -52,7 +52,7 @@ fn the_context_holds_the_version_the_normalised_inputs_and_what_the_caller_said(
 #[test]
 fn force_names_who_forced() {
     let given = request(json!({"type": "assignments.fetch", "tenant_id": 3, "force": true}));
-    let made = finish(resolved(Operation::Fetch, &Value::Null), &by(), given, 100).unwrap();
+    let made = finish(resolved(Operation::Fetch, &Value::Null), given, 100).unwrap().into_request(&by());
     assert!(made.force);
     assert_eq!(made.context["forced_by"], "ci");
 }
@@ -63,7 +63,7 @@ fn a_caller_cannot_write_the_daemons_own_keys_of_the_context() {
         "type": "assignments.fetch", "tenant_id": 3,
         "context": {"dry_run": true, "retry_of": 1, "inputs": {}, "forced_by": "nobody"}
     }));
-    let made = finish(resolved(Operation::Fetch, &Value::Null), &by(), given, 1000).unwrap();
+    let made = finish(resolved(Operation::Fetch, &Value::Null), given, 1000).unwrap().into_request(&by());
     assert!(!made.context.contains_key("dry_run") && !made.context.contains_key("forced_by"));
     assert_eq!(made.context["inputs"], json!({"policy_types": null, "policy_ids": null}));
 }
@@ -73,7 +73,7 @@ fn a_restore_has_an_identity_and_cannot_be_run() {
     let resolved = resolved(Operation::Restore, &json!({"snapshot_id": 5}));
     assert!(!resolved.canonical().is_empty());
     let given = request(json!({"type": "assignments.restore", "tenant_id": 3}));
-    let error = finish(resolved, &by(), given, 100).unwrap_err();
+    let error = finish(resolved, given, 100).unwrap_err();
     assert_eq!((error.code(), error.field_name()), ("operation.unavailable", Some("type")));
 }
 
@@ -129,4 +129,20 @@ fn a_retry_keeps_the_dry_run_and_names_the_run() {
     let run = crate::admin::samples::run(RunId(9), context);
     let explained = explained_again(&run);
     assert_eq!(Value::Object(explained), json!({"dry_run": true, "retry_of": 9}));
+}
+
+#[test]
+fn a_reconcile_of_the_daemon_is_that_of_a_client() {
+    let workspace = Workspace {
+        id: WorkspaceId(1),
+        slug: "contoso-group".to_owned(),
+        name: "Contoso".to_owned(),
+        created_at: crate::clock::Instant::from_micros(0).unwrap(),
+    };
+    let made = reconcile_request(&workspace, true, "signal:SIGUSR1", None);
+    let facts = WorkspaceFacts { id: WorkspaceId(1), slug: "contoso-group".into() };
+    assert_eq!(made.identity, reconcile_of(facts, false, &by()).identity, "a dry run is the same identity");
+    assert_eq!((made.tenant_id, made.force), (None, false));
+    assert_eq!(made.initiator_name, "signal:SIGUSR1");
+    assert_eq!(Value::Object(made.context), json!({"identity_version": 1, "inputs": {}, "dry_run": true}));
 }
