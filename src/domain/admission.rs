@@ -72,8 +72,8 @@ pub fn decide(holder: &Arc<Run>, force: bool, now: Instant) -> Decision {
 impl Verdict {
     /// The cooldown verdict, with `retry_after_s` rounded up so that a client that waits it is not refused again.
     pub fn cooldown(run: Arc<Run>, retry_at: Instant, now: Instant) -> Self {
-        let wait_ms = (retry_at - now).num_milliseconds().max(0) as u64 + 1;
-        Self::Cooldown { run, retry_at, retry_after_s: wait_ms.div_ceil(1000) }
+        let wait_us = u64::try_from(retry_at.micros().saturating_sub(now.micros())).unwrap_or(0);
+        Self::Cooldown { run, retry_at, retry_after_s: wait_us.div_ceil(1_000_000).max(1) }
     }
 
     /// The run that the verdict is about.
@@ -89,6 +89,88 @@ impl Verdict {
             Self::Accepted(_) => "accepted",
             Self::Active(_) => "active",
             Self::Cooldown { .. } => "cooldown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::run::Status;
+    use crate::domain::run::fixture;
+
+    fn at(micros: i64) -> Instant {
+        Instant::from_micros(micros).expect("within the calendar")
+    }
+
+    fn holder(status: Status, cooldown_until: Option<Instant>, holds_identity: bool) -> Arc<Run> {
+        Arc::new(Run { cooldown_until, holds_identity, ..fixture(status) })
+    }
+
+    #[test]
+    fn a_run_in_cooldown_says_when_to_come_again() {
+        let run = holder(Status::Completed, Some(at(10_000_000)), true);
+        for (now, wait) in [(0, 10), (8_999_999, 2), (9_000_000, 1), (9_999_999, 1)] {
+            let Decision::Refuse(Verdict::Cooldown { retry_at, retry_after_s, .. }) =
+                decide(&run, false, at(now))
+            else {
+                panic!("expected a cooldown at {now}")
+            };
+            assert_eq!((retry_at, retry_after_s), (at(10_000_000), wait));
+        }
+        assert!(matches!(decide(&run, false, at(10_000_000)), Decision::Insert), "over at its very end");
+    }
+
+    #[test]
+    fn what_holds_nothing_refuses_nothing() {
+        for run in [
+            holder(Status::Completed, None, true),
+            holder(Status::Completed, Some(at(10)), false),
+            holder(Status::Completed, None, false),
+        ] {
+            assert!(matches!(decide(&run, false, at(0)), Decision::Insert));
+        }
+    }
+
+    #[test]
+    fn verdicts_have_the_words_of_the_spec() {
+        let run = holder(Status::Completed, None, true);
+        let words = [Verdict::Accepted(run.clone()), Verdict::Active(run.clone())].map(|it| it.as_str());
+        assert_eq!(words, ["accepted", "active"]);
+        assert_eq!(Verdict::cooldown(run, at(0), at(0)).as_str(), "cooldown");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_accepted_while_a_run_is_active(
+            running: bool, until in proptest::option::of(0..1_i64 << 50), holds: bool, force: bool, now in 0..1_i64 << 50,
+        ) {
+            let status = if running { Status::Running } else { Status::Queued };
+            let run = holder(status, until.map(at), holds);
+            let refused = matches!(decide(&run, force, at(now)), Decision::Refuse(Verdict::Active(_)));
+            prop_assert!(refused);
+        }
+
+        #[test]
+        fn force_skips_every_cooldown(until in proptest::option::of(0..1_i64 << 50), holds: bool, now in 0..1_i64 << 50) {
+            let run = holder(Status::Completed, until.map(at), holds);
+            prop_assert!(matches!(decide(&run, true, at(now)), Decision::Insert));
+        }
+
+        #[test]
+        fn waiting_as_told_suffices(until in 0..1_i64 << 50, now in 0..1_i64 << 50) {
+            let run = holder(Status::Completed, Some(at(until)), true);
+            match decide(&run, false, at(now)) {
+                Decision::Refuse(Verdict::Cooldown { retry_after_s, .. }) => {
+                    prop_assert!(now < until && retry_after_s >= 1);
+                    let later = at(now) + std::time::Duration::from_secs(retry_after_s);
+                    prop_assert!(matches!(decide(&run, false, later), Decision::Insert));
+                }
+                Decision::Insert => prop_assert!(now >= until),
+                other => prop_assert!(false, "{:?}", other),
+            }
         }
     }
 }

@@ -9,6 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+mod diff;
+mod from_graph;
+#[cfg(test)]
+mod tests;
+
+pub use diff::{PolicyChanges, PolicyKey, SetDiff, diff, policy_changes};
+
 /// Whom an assignment reaches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -101,9 +108,9 @@ pub struct Assignment {
     pub inherited_from: Option<String>,
 }
 
-/// A policy's assignments: a set in a fixed order without repeats.
+/// A policy's assignments: a set in a fixed order without repeats. Two sets are equal exactly when their hashes are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(transparent)]
+#[serde(from = "Vec<Assignment>")]
 pub struct AssignmentSet(Vec<Assignment>);
 
 /// SHA-256 of the RFC 8785 form of a set.
@@ -125,23 +132,29 @@ impl AssignmentSet {
     /// # Errors
     /// When an item has no target, an unknown target type, or an id that is no text.
     pub fn from_graph(
-        _policy_type: &super::policy_types::PolicyType,
-        _items: &[serde_json::Value],
+        policy_type: &super::policy_types::PolicyType,
+        items: &[serde_json::Value],
     ) -> Result<Self, Malformed> {
-        todo!()
+        from_graph::assignments(policy_type, items).map(Self::new)
     }
 
-    /// Normalises a role assignment's own object ([`super::policy_types::Read::Object`]).
+    /// Normalises a role assignment's own object ([`super::policy_types::Read::Object`]). It is one assignment.
     ///
     /// # Errors
-    /// When a member or scope is no text.
-    pub fn from_role_assignment(_object: &serde_json::Value) -> Result<Self, Malformed> {
-        todo!()
+    /// When it has no `members` (a list may leave them out), or when a member or scope is no text.
+    pub fn from_role_assignment(object: &serde_json::Value) -> Result<Self, Malformed> {
+        from_graph::role_assignment(object).map(|assignment| Self::new(vec![assignment]))
     }
 
     /// A set of assignments already in normal form: sorts, drops repeats.
-    pub fn new(_assignments: Vec<Assignment>) -> Self {
-        todo!()
+    pub fn new(mut assignments: Vec<Assignment>) -> Self {
+        for assignment in &mut assignments {
+            assignment.extras.values_mut().for_each(plain_numbers);
+        }
+        let mut keyed: Vec<_> = assignments.into_iter().map(|it| (canonical_json(&it), it)).collect();
+        keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
+        keyed.dedup_by(|(a, _), (b, _)| a == b);
+        Self(keyed.into_iter().map(|(_, assignment)| assignment).collect())
     }
 
     /// In order.
@@ -161,63 +174,46 @@ impl AssignmentSet {
 
     /// Those that the policy itself carries: what a restore compares and writes.
     pub fn direct(&self) -> Self {
-        todo!()
+        Self(self.0.iter().filter(|assignment| assignment.inherited_from.is_none()).cloned().collect())
     }
 
     /// The canonical JSON (RFC 8785): what is stored and hashed.
     pub fn canonical(&self) -> Vec<u8> {
-        todo!()
+        canonical_json(&self.0)
     }
 
     /// The content hash, over direct and inherited assignments.
     pub fn hash(&self) -> AssignmentsHash {
-        todo!()
+        AssignmentsHash::of(&self.canonical())
     }
 }
 
-/// What lies between two sets.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
-pub struct SetDiff {
-    /// In the second only.
-    pub added: Vec<Assignment>,
-    /// In the first only.
-    pub removed: Vec<Assignment>,
-    /// The same target and intent in both, with another filter or other settings: before and after.
-    pub changed: Vec<(Assignment, Assignment)>,
+impl From<Vec<Assignment>> for AssignmentSet {
+    fn from(assignments: Vec<Assignment>) -> Self {
+        Self::new(assignments)
+    }
 }
 
-/// The difference from `before` to `after`.
-pub fn diff(_before: &AssignmentSet, _after: &AssignmentSet) -> SetDiff {
-    todo!()
+fn canonical_json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json_canonicalizer::to_vec(value).expect("assignments have neither NaN nor keys that are not text")
 }
 
-/// What a fetch found new, changed and gone, compared with what was known before.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PolicyChanges {
-    /// Not known before.
-    pub created: BTreeSet<PolicyKey>,
-    /// Known with another hash.
-    pub updated: BTreeSet<PolicyKey>,
-    /// Known, not listed any more.
-    pub deleted: BTreeSet<PolicyKey>,
+/// Gives each number the form that it has after its canonical JSON is read back. RFC 8785 writes `1.0` as `1`;
+/// without this a set would equal its stored self by hash and differ from it by value.
+fn plain_numbers(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Number(number) => {
+            let float = number.as_f64().unwrap_or_default();
+            // The conversion is exact: whole and within the integers that a float can count.
+            let whole = (float.fract() == 0.0 && float.abs() <= INTEGER_MAX as f64).then_some(float as i64);
+            let plain = whole.map(Into::into).or_else(|| serde_json::Number::from_f64(float));
+            *number = plain.unwrap_or_else(|| number.clone());
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(plain_numbers),
+        serde_json::Value::Object(entries) => entries.values_mut().for_each(plain_numbers),
+        _ => {}
+    }
 }
 
-/// A policy within a tenant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PolicyKey {
-    /// The catalogue's key.
-    pub policy_type: String,
-    /// As Graph gives it.
-    pub policy_id: String,
-}
-
-/// Compares what is known with what was read. Nothing of a type is `deleted` unless the type is in
-/// `listed_completely`; nothing that was not read (absent from `read`, yet in `listed`) counts as anything.
-pub fn policy_changes(
-    _known: &BTreeMap<PolicyKey, AssignmentsHash>,
-    _listed: &BTreeSet<PolicyKey>,
-    _read: &BTreeMap<PolicyKey, AssignmentsHash>,
-    _listed_completely: &BTreeSet<String>,
-) -> PolicyChanges {
-    todo!()
-}
+/// The largest integer that RFC 8785 keeps exactly: 2^53 - 1.
+const INTEGER_MAX: i64 = (1 << 53) - 1;

@@ -6,6 +6,7 @@ pub mod policy_types;
 pub mod identity;
 
 pub mod run;
+pub mod transition;
 
 pub mod admission;
 

@@ -1283,3 +1283,95 @@ pub static TABLE: &[PolicyType] = &[
         throttle_family: "intune-enrollment",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_and_found() {
+        let keys: BTreeSet<_> = TABLE.iter().map(|row| row.key).collect();
+        assert_eq!((keys.len(), TABLE.len()), (54, 54));
+        assert!(TABLE.iter().all(|row| find(row.key).is_some_and(|found| std::ptr::eq(found, row))));
+        assert!(find("MobileApp").is_none() && find("").is_none());
+    }
+
+    #[test]
+    fn forty_eight_types_carry_assignments_that_can_be_read_and_written() {
+        assert_eq!(readable().count(), 48);
+        for row in TABLE {
+            assert_eq!(row.read == Read::Nothing, row.write == Write::Nothing, "{}", row.key);
+            assert_eq!(row.read == Read::Object, row.write == Write::Patch, "{}", row.key);
+        }
+    }
+
+    #[test]
+    fn rows_are_complete() {
+        for row in TABLE {
+            let list = row.list_path;
+            assert!(list.starts_with('/') && !list.ends_with('/') && !list.contains('?'), "{}", row.key);
+            assert!(
+                !row.list_query.starts_with(['?', '&']) && !row.list_query.contains("$expand"),
+                "{}",
+                row.key
+            );
+            assert!(!row.label.is_empty() && !row.name_property.is_empty(), "{}", row.key);
+            let known_targets = !row.targets.is_empty();
+            assert_eq!(known_targets, row.read == Read::Navigation, "{}", row.key);
+            let kinds: BTreeSet<_> = row.targets.iter().collect();
+            assert_eq!(kinds.len(), row.targets.len(), "{}", row.key);
+            assert!(row.read == Read::Navigation || row.expand == Expand::Untrusted, "{}", row.key);
+            assert!(!list.contains('{') || row.read == Read::Nothing, "{}", row.key);
+        }
+    }
+
+    #[test]
+    fn writes_name_their_action_property_and_item() {
+        for row in readable() {
+            let item_type = match row.write {
+                Write::Replace { action, body_property, item_type, success } => {
+                    assert!(action.ends_with("assign") || action == "update", "{}", row.key);
+                    assert!(body_property.to_ascii_lowercase().ends_with("assignments"), "{}", row.key);
+                    assert!(success.is_none_or(|status| matches!(status, 200 | 204)), "{}", row.key);
+                    item_type
+                }
+                Write::OneByOne { item_type } => Some(item_type),
+                Write::Patch | Write::Nothing => None,
+            };
+            let named = |name: &str| name.starts_with("#microsoft.graph.") && name.ends_with("ssignment");
+            assert!(item_type.is_none_or(named), "{}", row.key);
+        }
+    }
+
+    /// The types that a discriminator names, and whether it takes what it does not name.
+    fn named(discriminator: Discriminator) -> (BTreeSet<&'static str>, bool) {
+        match discriminator {
+            Discriminator::Whole => (BTreeSet::new(), true),
+            Discriminator::Only(types) => (types.iter().copied().collect(), false),
+            Discriminator::Except(types) => (types.iter().copied().collect(), true),
+        }
+    }
+
+    #[test]
+    fn an_item_of_a_shared_list_belongs_to_one_type_at_the_most() {
+        let mut lists: BTreeMap<&str, Vec<&PolicyType>> = BTreeMap::new();
+        for row in TABLE {
+            lists.entry(row.list_path).or_default().push(row);
+        }
+        assert_eq!(lists.values().filter(|rows| rows.len() > 1).count(), 2);
+        for (list, rows) in lists {
+            let takes = |row: &PolicyType, odata_type: &str| {
+                let (types, others) = named(row.discriminator);
+                types.contains(odata_type) != others
+            };
+            let types = rows.iter().flat_map(|row| named(row.discriminator).0);
+            for odata_type in types.chain(["#microsoft.graph.somethingNew"]) {
+                let owners: Vec<_> =
+                    rows.iter().filter(|row| takes(row, odata_type)).map(|row| row.key).collect();
+                assert!(owners.len() <= 1, "{list}: {odata_type} belongs to {owners:?}");
+            }
+        }
+    }
+}

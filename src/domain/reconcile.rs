@@ -17,7 +17,8 @@ pub struct Observation {
     pub run: Run,
     /// The lease of a running run is gone: its instance stopped or did not renew in time.
     pub lease_gone: bool,
-    /// Another run of its tenant is running.
+    /// Another run of its tenant is running, or one ended within `queued_max`: the tenant's runs go one at a time, so
+    /// that a long queue is no sign of neglect, also not in the moment between two of them.
     pub tenant_busy: bool,
     /// Since when a live instance has been there to serve it; `None` when there is none.
     pub served_since: Option<Instant>,
@@ -133,10 +134,17 @@ fn to_delta(duration: Duration) -> chrono::Duration {
     chrono::Duration::from_std(duration).unwrap_or(chrono::Duration::MAX)
 }
 
-/// The attempt outcome that a repair of a running run leaves on its attempt.
-pub fn attempt_outcome(repair: Repair) -> AttemptOutcome {
-    match repair {
-        Repair::CompleteFromAdapter => AttemptOutcome::Succeeded,
-        _ => AttemptOutcome::LeaseExpired,
+/// How a repair ends the attempt that was running; `None` where none was.
+pub fn attempt_outcome(repair: Repair, adapter: Option<&AdapterEnd>) -> Option<AttemptOutcome> {
+    match (repair, adapter.map(|end| end.outcome)) {
+        (Repair::CompleteFromAdapter, Some(Outcome::Succeeded)) => Some(AttemptOutcome::Succeeded),
+        (Repair::CompleteFromAdapter, _) => Some(AttemptOutcome::Failed),
+        (Repair::Requeue | Repair::CompleteLeaseExpired | Repair::CompleteCancelled, _) => {
+            Some(AttemptOutcome::LeaseExpired)
+        }
+        (Repair::CompleteStaleQueued | Repair::CloseAdapter, _) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

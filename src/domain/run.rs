@@ -95,6 +95,54 @@ pub struct Run {
     pub lease_owner: Option<InstanceId>,
 }
 
+/// Gives an enum the words of the ledger: `as_str`, `Display` and `FromStr`, the same as its serde form.
+macro_rules! ledger_words {
+    ($name:ident: $($variant:ident = $word:literal,)*) => {
+        impl $name {
+            /// Every value, in the order of its declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            /// The word in the ledger and in JSON.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownWord;
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                let known = Self::ALL.iter().copied().find(|value| value.as_str() == text);
+                known.ok_or(UnknownWord { expected: concat!("one of", $(" ", $word),*) })
+            }
+        }
+    };
+}
+
+/// The text is none of an enum's words.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, found another word")]
+pub struct UnknownWord {
+    /// The words.
+    pub expected: &'static str,
+}
+
+ledger_words!(Status: Queued = "queued", Running = "running", Completed = "completed",);
+ledger_words!(Outcome: Pending = "pending", Succeeded = "succeeded", Failed = "failed",);
+ledger_words!(
+    AttemptOutcome: Running = "running",
+    Succeeded = "succeeded",
+    Failed = "failed",
+    Retried = "retried",
+    HandedBack = "handed_back",
+    LeaseExpired = "lease_expired",
+    Stale = "stale",
+);
+
 impl Run {
     /// Queued or running.
     pub fn is_active(&self) -> bool {
@@ -199,4 +247,68 @@ pub struct Attempt {
     pub summary_counts: Counts,
     /// Why it failed.
     pub failure_summary: Vec<Failure>,
+}
+
+/// A run that is as the ledger would have it in `status`, for tests of the rules.
+#[cfg(test)]
+pub(crate) fn fixture(status: Status) -> Run {
+    let at = Instant::from_micros(0).expect("1970 is within the calendar");
+    let completed = status == Status::Completed;
+    Run {
+        id: RunId(1),
+        workspace_id: WorkspaceId(1),
+        tenant_id: Some(TenantId(1)),
+        user_id: None,
+        initiator_name: "system".to_owned(),
+        operation: Operation::Fetch,
+        status,
+        outcome: if completed { Outcome::Succeeded } else { Outcome::Pending },
+        identity: IdentityHash([0; 32]),
+        summary_counts: Counts::default(),
+        failure_summary: Vec::new(),
+        context: serde_json::Map::new(),
+        started_at: (status != Status::Queued).then_some(at),
+        completed_at: completed.then_some(at),
+        created_at: at,
+        updated_at: at,
+        attempt: i32::from(status != Status::Queued),
+        next_attempt_at: None,
+        cancel_requested_at: None,
+        cooldown_until: None,
+        duplicate_count: 0,
+        last_duplicate_at: None,
+        holds_identity: true,
+        lease_token: LeaseToken(i64::from(status != Status::Queued)),
+        lease_owner: (status == Status::Running).then_some(InstanceId(uuid::Uuid::nil())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T>(all: &[T])
+    where
+        T: Copy
+            + std::fmt::Debug
+            + std::fmt::Display
+            + PartialEq
+            + Serialize
+            + std::str::FromStr<Err = UnknownWord>,
+    {
+        for value in all {
+            assert_eq!(serde_json::to_value(value).expect("a text"), value.to_string());
+            assert_eq!(value.to_string().parse(), Ok(*value));
+            assert!(value.to_string().to_uppercase().parse::<T>().is_err());
+        }
+    }
+
+    #[test]
+    fn the_ledgers_words_are_those_of_json() {
+        check(Status::ALL);
+        check(Outcome::ALL);
+        check(AttemptOutcome::ALL);
+        let error = "done".parse::<Status>().expect_err("not a status");
+        assert_eq!(error.to_string(), "expected one of queued running completed, found another word");
+    }
 }

@@ -91,7 +91,7 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         |code_verifier|(?:account|access|api|shared|private|subscription|function)[_-]?key)";
     // Quoted (perhaps within JSON that is itself quoted, perhaps cut off) or up to the next gap. What looks like the
     // value may be the next key, so that its value goes too.
-    let value = r#"(?:\\?"[^"]*"?|\\?'[^']*'?|[^\s&"']*[^\s&"':=])"#;
+    let value = r#"(?:\[redacted\]|\\?"[^"]*"?|\\?'[^']*'?|[^\s&"']*[^\s&"':=])"#;
     let value = format!(r#"{value}(?:[\\"']*\s*[:=]+\s*{value})*[:=]*"#);
     let rules = [
         // A PEM block, also one whose end is missing.
