@@ -183,6 +183,16 @@ pub enum Missing {
 }
 
 impl Missing {
+    /// What a path below the base is about.
+    fn of(path: &str) -> Self {
+        match path.strip_prefix("/api/v1/").and_then(|rest| rest.split('/').next()) {
+            Some("runs") => Self::Run,
+            Some("tenants") => Self::Tenant,
+            Some("snapshots") => Self::Snapshot,
+            _ => Self::Route,
+        }
+    }
+
     fn describe(self) -> (&'static str, &'static str) {
         match self {
             Self::Route => ("route.not_found", "no such path"),
@@ -323,8 +333,8 @@ impl Problem {
 }
 
 /// Errors of path parameters: an id that is no number names nothing.
-pub fn of_path(_error: actix_web::error::PathError, _request: &HttpRequest) -> actix_web::Error {
-    Problem::not_found(Missing::Route).into()
+pub fn of_path(_error: actix_web::error::PathError, request: &HttpRequest) -> actix_web::Error {
+    Problem::not_found(Missing::of(request.path())).into()
 }
 
 /// An error and its sources, for the log.
@@ -358,6 +368,13 @@ mod tests {
         );
         let response = Problem::not_found(Missing::Run).error_response();
         assert_eq!(response.headers().get("content-type").unwrap(), "application/problem+json");
+    }
+
+    #[test]
+    fn an_id_that_is_no_number_names_nothing() {
+        assert_eq!(Missing::of("/api/v1/runs/abc/cancel"), Missing::Run);
+        assert_eq!(Missing::of("/api/v1/snapshots/1/diff/x"), Missing::Snapshot);
+        assert_eq!(Missing::of("/other"), Missing::Route);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::store::Workspace;
 
 /// A request for a run, as clients write it (SPEC section 10).
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[schema(example = json!({
     "type": "assignments.fetch",
     "tenant_external_id": "3f2b8c1e-9d47-4a5b-8e21-0c6d7f8a9b10",
