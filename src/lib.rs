@@ -28,12 +28,12 @@ pub mod actors;
 pub mod execution;
 
 // The ways in.
-//pub mod admin;
-//pub mod intake;
+pub mod admin;
+pub mod intake;
 
 // All of it together.
-//pub mod cli;
-//pub mod daemon;
+pub mod cli;
+pub mod daemon;
 
 // The Graph double that everything can be tried against.
 pub mod sandbox;

@@ -1,0 +1,328 @@
+//! Who calls: bearer tokens, roles, and the one workspace that a token may be bound to (SPEC section 10).
+//!
+//! A token is known by its SHA-256 alone, so a look-up takes the same time for every wrong one. A known token is
+//! trusted for `http.token_cache` without a look at the ledger. The role is checked by the argument that a handler
+//! takes ([`Viewer`], [`Operator`], [`Admin`]), the workspace by [`Principal::sees`].
+
+use std::collections::HashMap;
+use std::future::{Ready, ready};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError, web};
+use sha2::{Digest, Sha256};
+
+use super::AdminState;
+use super::problem::{Missing, Problem};
+use crate::ids::WorkspaceId;
+use crate::intake::Initiator;
+use crate::store::{ApiToken, Role, Store};
+
+/// LIMIT: known tokens in memory. A full cache is emptied and fills again.
+const TOKENS_MAX: usize = 10_000;
+
+/// LIMIT: bytes of a token; a longer one is none of ours and is not even hashed.
+const TOKEN_BYTES_MAX: usize = 512;
+
+/// The caller behind a token.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The token's label.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The one workspace that it sees; `None` sees all.
+    pub workspace: Option<WorkspaceId>,
+}
+
+impl Principal {
+    /// Whether what belongs to `workspace` exists for this caller.
+    pub fn sees(&self, workspace: WorkspaceId) -> bool {
+        self.workspace.is_none_or(|own| own == workspace)
+    }
+
+    /// What is found if the caller may see it; else it does not exist: 404, never 403.
+    pub fn visible<T>(
+        &self,
+        found: Option<T>,
+        workspace: impl FnOnce(&T) -> WorkspaceId,
+        missing: Missing,
+    ) -> Result<T, Problem> {
+        found.filter(|thing| self.sees(workspace(thing))).ok_or_else(|| Problem::not_found(missing))
+    }
+
+    /// The workspace to list: the one asked for if it is visible, else the caller's own, else all.
+    pub fn narrow(&self, asked: Option<WorkspaceId>) -> Result<Option<WorkspaceId>, Problem> {
+        match asked {
+            Some(workspace) if !self.sees(workspace) => Err(Problem::not_found(Missing::Workspace)),
+            Some(workspace) => Ok(Some(workspace)),
+            None => Ok(self.workspace),
+        }
+    }
+
+    /// Who a run's ledger row names.
+    pub fn initiator(&self) -> Initiator {
+        Initiator { name: self.name.clone(), user_id: None, workspace: self.workspace }
+    }
+}
+
+impl From<ApiToken> for Principal {
+    fn from(token: ApiToken) -> Self {
+        Self { name: token.name, role: token.role, workspace: token.workspace_id }
+    }
+}
+
+/// A caller, and when its token was found in the ledger.
+type Known = (Arc<Principal>, Instant);
+
+/// Tokens that were found in the ledger a moment ago. Clones share the entries.
+#[derive(Clone)]
+pub struct TokenCache {
+    ttl: Duration,
+    known: Arc<RwLock<HashMap<[u8; 32], Known>>>,
+}
+
+impl TokenCache {
+    /// Trusts a token for `ttl` after it was found (`http.token_cache`).
+    pub fn new(ttl: Duration) -> Self {
+        Self { ttl, known: Arc::default() }
+    }
+
+    /// The caller behind a token's hash; `None` when the ledger has no such token.
+    async fn principal(&self, store: &Store, sha256: [u8; 32]) -> Result<Option<Arc<Principal>>, Problem> {
+        let now = Instant::now();
+        if let Some(principal) = self.fresh(&sha256, now) {
+            return Ok(Some(principal));
+        }
+        let found = store.token(sha256).await?.map(|token| Arc::new(Principal::from(token)));
+        self.note(sha256, found.clone(), now);
+        Ok(found)
+    }
+
+    fn fresh(&self, sha256: &[u8; 32], now: Instant) -> Option<Arc<Principal>> {
+        let known = self.known.read().expect("no code panics while it holds this lock");
+        let (principal, seen_at) = known.get(sha256)?;
+        (now.saturating_duration_since(*seen_at) < self.ttl).then(|| principal.clone())
+    }
+
+    /// Remembers a token that was found, forgets one that was not (it may have been there before).
+    fn note(&self, sha256: [u8; 32], found: Option<Arc<Principal>>, now: Instant) {
+        let mut known = self.known.write().expect("no code panics while it holds this lock");
+        match found {
+            None => {
+                known.remove(&sha256);
+            }
+            Some(principal) => {
+                if known.len() >= TOKENS_MAX && !known.contains_key(&sha256) {
+                    known.clear();
+                }
+                known.insert(sha256, (principal, now));
+            }
+        }
+    }
+}
+
+/// The middleware in front of everything that needs a token: authenticates before the body is read, and tells the
+/// clients of every 503 when to come back.
+pub(super) async fn door(
+    state: web::Data<AdminState>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let mut response = match authenticate(&state, request.headers()).await {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.call(request).await?.map_into_left_body()
+        }
+        Err(problem) => request.into_response(problem.error_response()).map_into_right_body(),
+    };
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        let wait_s = state.config().admission.retry_after.as_secs_f64().ceil().max(1.0) as u64;
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait_s));
+    }
+    Ok(response)
+}
+
+async fn authenticate(state: &AdminState, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
+    let token = bearer(headers)?;
+    let sha256 = Sha256::digest(token).into();
+    state.tokens.principal(&state.store, sha256).await?.ok_or_else(invalid_token)
+}
+
+/// The token of an `Authorization: Bearer TOKEN` header.
+fn bearer(headers: &HeaderMap) -> Result<&[u8], Problem> {
+    let mut values = headers.get_all(AUTHORIZATION);
+    let Some(value) = values.next() else {
+        return Err(Problem::unauthorised(
+            "auth.token_missing",
+            "expected `Authorization: Bearer TOKEN`, found no such header",
+            "Bearer",
+        ));
+    };
+    if values.next().is_some() {
+        return Err(invalid_token());
+    }
+    let (scheme, token) = value.as_bytes().split_at_checked(7).ok_or_else(invalid_token)?;
+    let token = token.trim_ascii();
+    let well_formed = scheme.eq_ignore_ascii_case(b"bearer ")
+        && (1..=TOKEN_BYTES_MAX).contains(&token.len())
+        && token.iter().all(u8::is_ascii_graphic);
+    if well_formed { Ok(token) } else { Err(invalid_token()) }
+}
+
+/// One answer for a malformed, an unknown and a withdrawn token.
+fn invalid_token() -> Problem {
+    Problem::unauthorised(
+        "auth.token_invalid",
+        "expected `Authorization: Bearer TOKEN` with a token of this daemon",
+        "Bearer error=\"invalid_token\"",
+    )
+}
+
+/// The caller, if its role is at least `needed`. Ready at once, so that it answers before a body is read.
+fn at_least(needed: Role, request: &HttpRequest) -> Result<Arc<Principal>, Problem> {
+    let extensions = request.extensions();
+    // A route outside of the door has no principal: it is answered like a missing token, never let through.
+    let principal = extensions.get::<Arc<Principal>>().ok_or_else(invalid_token)?;
+    if principal.role < needed {
+        return Err(Problem::forbidden(
+            "auth.role_too_low",
+            format!("expected a token with the role {}, found {}", word(needed), word(principal.role)),
+        ));
+    }
+    Ok(principal.clone())
+}
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "viewer",
+        Role::Operator => "operator",
+        Role::Admin => "admin",
+    }
+}
+
+/// Declares the argument by which a handler says which role it needs.
+macro_rules! role {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub struct $name(pub Arc<Principal>);
+
+        impl FromRequest for $name {
+            type Error = Problem;
+            type Future = Ready<Result<Self, Problem>>;
+
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                ready(at_least(Role::$name, request).map(Self))
+            }
+        }
+    };
+}
+
+role!(
+    /// A caller that may look.
+    Viewer
+);
+role!(
+    /// A caller that may ask for runs.
+    Operator
+);
+role!(
+    /// A caller that may add and change workspaces and tenants.
+    Admin
+);
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn token_of(value: &'static [u8]) -> Result<Vec<u8>, &'static str> {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        bearer(&headers).map(<[u8]>::to_vec).map_err(|problem| problem.code())
+    }
+
+    fn principal(role: Role, workspace: Option<i64>) -> Arc<Principal> {
+        Arc::new(Principal { name: "t".to_owned(), role, workspace: workspace.map(WorkspaceId) })
+    }
+
+    #[test]
+    fn a_bearer_token_is_read_whatever_the_case_of_the_scheme() {
+        assert_eq!(token_of(b"Bearer atl_abc").unwrap(), b"atl_abc");
+        assert_eq!(token_of(b"bearer  atl_abc ").unwrap(), b"atl_abc");
+    }
+
+    #[test]
+    fn odd_headers_are_invalid_tokens() {
+        for odd in
+            [&b""[..], b"Bearer", b"Bearer ", b"Basic abc", b"Bearerabc", b"Bearer a b", b"Bearer \xff\xfe"]
+        {
+            assert_eq!(token_of(odd).unwrap_err(), "auth.token_invalid", "{odd:?}");
+        }
+        let long: &'static [u8] = format!("Bearer {}", "a".repeat(TOKEN_BYTES_MAX + 1)).leak().as_bytes();
+        assert_eq!(token_of(long).unwrap_err(), "auth.token_invalid");
+    }
+
+    #[test]
+    fn no_header_and_two_headers_are_refused() {
+        assert_eq!(bearer(&HeaderMap::new()).unwrap_err().code(), "auth.token_missing");
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer a"));
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer b"));
+        assert_eq!(bearer(&headers).unwrap_err().code(), "auth.token_invalid");
+    }
+
+    #[test]
+    fn each_role_may_do_what_the_ones_before_it_may() {
+        let request = TestRequest::default().to_http_request();
+        request.extensions_mut().insert(principal(Role::Operator, None));
+        assert!(at_least(Role::Viewer, &request).is_ok());
+        assert!(at_least(Role::Operator, &request).is_ok());
+        assert_eq!(at_least(Role::Admin, &request).unwrap_err().code(), "auth.role_too_low");
+    }
+
+    #[test]
+    fn a_route_outside_the_door_lets_nobody_in() {
+        let request = TestRequest::default().to_http_request();
+        assert_eq!(at_least(Role::Viewer, &request).unwrap_err().code(), "auth.token_invalid");
+    }
+
+    #[test]
+    fn what_is_in_a_foreign_workspace_does_not_exist() {
+        let bound = principal(Role::Admin, Some(1));
+        let found = bound.visible(Some(WorkspaceId(2)), |id| *id, Missing::Run);
+        assert_eq!(found.unwrap_err().code(), "run.not_found");
+        assert_eq!(bound.narrow(None).unwrap(), Some(WorkspaceId(1)));
+        assert_eq!(bound.narrow(Some(WorkspaceId(2))).unwrap_err().code(), "workspace.not_found");
+        assert_eq!(principal(Role::Viewer, None).narrow(Some(WorkspaceId(2))).unwrap(), Some(WorkspaceId(2)));
+    }
+
+    #[test]
+    fn a_token_is_trusted_for_its_time_and_forgotten_when_it_is_gone() {
+        let cache = TokenCache::new(Duration::from_secs(5));
+        let now = Instant::now();
+        cache.note([1; 32], Some(principal(Role::Viewer, None)), now);
+        assert!(cache.fresh(&[1; 32], now + Duration::from_secs(4)).is_some());
+        assert!(cache.fresh(&[1; 32], now + Duration::from_secs(5)).is_none());
+        cache.note([1; 32], None, now);
+        assert!(cache.fresh(&[1; 32], now).is_none());
+    }
+
+    #[test]
+    fn the_cache_of_tokens_is_bounded() {
+        let cache = TokenCache::new(Duration::from_secs(5));
+        let someone = principal(Role::Viewer, None);
+        for index in 0..=TOKENS_MAX {
+            let mut sha256 = [0; 32];
+            sha256[..8].copy_from_slice(&index.to_be_bytes());
+            cache.note(sha256, Some(someone.clone()), Instant::now());
+        }
+        assert_eq!(cache.known.read().unwrap().len(), 1);
+    }
+}

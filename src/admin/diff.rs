@@ -1,0 +1,346 @@
+//! What lies between two snapshots of one tenant.
+//!
+//! A policy that only one snapshot has is `added` or `removed` only where the other one read its type completely:
+//! a read that failed, or that was asked for something else, says nothing about it (SPEC section 9).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix_web::{HttpResponse, get, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::AdminState;
+use super::auth::Viewer;
+use super::body::{PageQuery, Query};
+use super::problem::Problem;
+use super::snapshots::visible_snapshot;
+use crate::domain::assignment::{self, PolicyKey, SetDiff};
+use crate::domain::run::Run;
+use crate::ids::SnapshotId;
+use crate::store::{Coverage, PageRequest, Snapshot, SnapshotItem, Store};
+
+/// How a policy's assignments differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Change {
+    /// The second snapshot has the policy, the first read its type completely and does not.
+    Added,
+    /// The first snapshot has the policy, the second read its type completely and does not.
+    Removed,
+    /// Both have it, with other assignments.
+    Changed,
+}
+
+/// One policy that differs.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct PolicyDiff {
+    /// The catalogue's key.
+    policy_type: String,
+    /// As Graph gives it.
+    policy_id: String,
+    /// Its name in the later of the snapshots that have it.
+    name: String,
+    /// How.
+    change: Change,
+    /// Its assignments: added, removed, and changed as pairs of before and after.
+    assignments: SetDiff,
+}
+
+/// What lies between two snapshots.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DiffBody {
+    /// The first.
+    a: SnapshotId,
+    /// The second.
+    b: SnapshotId,
+    /// Policies that differ, by type and id; the same in both are left out.
+    items: Vec<PolicyDiff>,
+    /// What to give as `cursor` for the next part; null at the end.
+    next_cursor: Option<String>,
+    /// Types of which policies that only one snapshot has are left out, since the other did not read them all.
+    not_compared: BTreeSet<String>,
+}
+
+/// Shows what changed from one snapshot of a tenant to another.
+#[utoipa::path(
+    tag = "snapshots",
+    params(
+        ("a" = i64, Path, description = "The first snapshot"),
+        ("b" = i64, Path, description = "The second snapshot, of the same tenant"),
+        PageQuery,
+    ),
+    responses(
+        (status = 200, body = DiffBody, description = "A part of the differences"),
+        (status = "default", body = super::problem::Problem, content_type = "application/problem+json",
+         description = "A problem"),
+    )
+)]
+#[get("/snapshots/{a}/diff/{b}")]
+pub(super) async fn show(
+    caller: Viewer,
+    state: web::Data<AdminState>,
+    ids: web::Path<(SnapshotId, SnapshotId)>,
+    query: Query<PageQuery>,
+) -> Result<HttpResponse, Problem> {
+    let limits = state.config().http.clone();
+    let page = query.0.page(&limits)?;
+    let after = page.cursor.as_deref().map(decode_cursor).transpose()?;
+    let (a, b) = ids.into_inner();
+    let a = visible_snapshot(&state, &caller.0, a).await?;
+    let b = visible_snapshot(&state, &caller.0, b).await?;
+    if a.tenant_id != b.tenant_id {
+        return Err(Problem::invalid("b", "expected a snapshot of the same tenant as the first one"));
+    }
+    let first = Side::load(&state.store, &a, limits.page_max).await?;
+    let second = Side::load(&state.store, &b, limits.page_max).await?;
+    let Differences { policies, not_compared } = compare(first, second);
+    let (items, next_cursor) = cut(policies, after, page.limit);
+    Ok(HttpResponse::Ok().json(DiffBody { a: a.id, b: b.id, items, next_cursor, not_compared }))
+}
+
+/// A snapshot as the comparison needs it. A tenant's policies are thousands at the most, so it is held as a whole.
+struct Side {
+    items: BTreeMap<PolicyKey, SnapshotItem>,
+    coverage: BTreeMap<String, Coverage>,
+    /// The policies that the fetch was asked for; `None` means all.
+    asked: Option<BTreeSet<String>>,
+}
+
+impl Side {
+    async fn load(store: &Store, snapshot: &Snapshot, page_items: usize) -> Result<Self, Problem> {
+        let run = store.run(snapshot.operation_run_id).await?;
+        let mut items = BTreeMap::new();
+        let mut page = PageRequest { limit: page_items, cursor: None };
+        loop {
+            let part = store.snapshot_items(snapshot.id, page).await?;
+            items.extend(part.items.into_iter().map(|item| (key(&item), item)));
+            match part.next_cursor {
+                None => break,
+                next => page = PageRequest { limit: page_items, cursor: next },
+            }
+        }
+        Ok(Self { items, coverage: snapshot.coverage.clone(), asked: run.as_ref().and_then(asked_policies) })
+    }
+
+    /// Whether the snapshot would have the policy if it had existed.
+    fn covers(&self, policy: &PolicyKey) -> bool {
+        let complete = self
+            .coverage
+            .get(&policy.policy_type)
+            .is_some_and(|coverage| coverage.complete && coverage.refused.is_empty());
+        complete && self.asked.as_ref().is_none_or(|asked| asked.contains(&policy.policy_id))
+    }
+}
+
+/// The `policy_ids` of the fetch that made a snapshot.
+fn asked_policies(run: &Run) -> Option<BTreeSet<String>> {
+    let ids = run.context.get("inputs")?.get("policy_ids")?.as_array()?;
+    Some(ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect())
+}
+
+fn key(item: &SnapshotItem) -> PolicyKey {
+    PolicyKey { policy_type: item.policy_type.clone(), policy_id: item.policy_id.clone() }
+}
+
+struct Differences {
+    policies: BTreeMap<PolicyKey, PolicyDiff>,
+    not_compared: BTreeSet<String>,
+}
+
+/// Compares by hash first: nearly every policy is the same in both.
+fn compare(first: Side, mut second: Side) -> Differences {
+    let mut policies = BTreeMap::new();
+    let mut not_compared = BTreeSet::new();
+    let absent = assignment::AssignmentSet::default();
+    for (policy, before) in &first.items {
+        match second.items.remove(policy) {
+            Some(after) if after.assignments_hash == before.assignments_hash => {}
+            Some(after) => {
+                let assignments = assignment::diff(&before.assignments, &after.assignments);
+                policies.insert(policy.clone(), entry(&after, Change::Changed, assignments));
+            }
+            None if second.covers(policy) => {
+                let assignments = assignment::diff(&before.assignments, &absent);
+                policies.insert(policy.clone(), entry(before, Change::Removed, assignments));
+            }
+            None => {
+                not_compared.insert(policy.policy_type.clone());
+            }
+        }
+    }
+    // What the first one has was taken out above.
+    for (policy, after) in &second.items {
+        if first.covers(policy) {
+            let assignments = assignment::diff(&absent, &after.assignments);
+            policies.insert(policy.clone(), entry(after, Change::Added, assignments));
+        } else {
+            not_compared.insert(policy.policy_type.clone());
+        }
+    }
+    Differences { policies, not_compared }
+}
+
+fn entry(item: &SnapshotItem, change: Change, assignments: SetDiff) -> PolicyDiff {
+    PolicyDiff {
+        policy_type: item.policy_type.clone(),
+        policy_id: item.policy_id.clone(),
+        name: item.name.clone(),
+        change,
+        assignments,
+    }
+}
+
+/// The part after a key, at most `limit` policies, and the cursor of the next part.
+fn cut(
+    mut policies: BTreeMap<PolicyKey, PolicyDiff>,
+    after: Option<PolicyKey>,
+    limit: usize,
+) -> (Vec<PolicyDiff>, Option<String>) {
+    if let Some(after) = after {
+        policies = policies.split_off(&after);
+        policies.remove(&after);
+    }
+    let more = policies.len() > limit;
+    let mut last = None;
+    let mut items = Vec::with_capacity(limit.min(policies.len()));
+    for (policy, difference) in policies.into_iter().take(limit) {
+        last = Some(policy);
+        items.push(difference);
+    }
+    (items, last.filter(|_| more).map(|policy| encode_cursor(&policy)))
+}
+
+fn encode_cursor(policy: &PolicyKey) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}\n{}", policy.policy_type, policy.policy_id))
+}
+
+fn decode_cursor(cursor: &str) -> Result<PolicyKey, Problem> {
+    let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let (policy_type, policy_id) =
+        text.as_deref().and_then(|text| text.split_once('\n')).ok_or_else(Problem::bad_cursor)?;
+    Ok(PolicyKey { policy_type: policy_type.to_owned(), policy_id: policy_id.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::admin::samples;
+    use crate::domain::assignment::{Assignment, AssignmentSet, Target};
+    use crate::domain::failure::Code;
+    use crate::ids::RunId;
+
+    fn item(id: &str, groups: &[&str]) -> (PolicyKey, SnapshotItem) {
+        let assignments = AssignmentSet::new(
+            groups
+                .iter()
+                .map(|group| Assignment {
+                    target: Target::Group { group_id: (*group).to_owned() },
+                    filter: None,
+                    intent: None,
+                    extras: BTreeMap::new(),
+                    inherited_from: None,
+                })
+                .collect(),
+        );
+        let item = SnapshotItem {
+            policy_type: "deviceConfigurations".to_owned(),
+            policy_id: id.to_owned(),
+            name: format!("policy {id}"),
+            assignments_hash: assignments.hash(),
+            assignments,
+        };
+        (key(&item), item)
+    }
+
+    fn side(items: Vec<(PolicyKey, SnapshotItem)>) -> Side {
+        let coverage = Coverage { complete: true, ..Coverage::default() };
+        Side {
+            items: items.into_iter().collect(),
+            coverage: BTreeMap::from([("deviceConfigurations".to_owned(), coverage)]),
+            asked: None,
+        }
+    }
+
+    fn changes(differences: &Differences) -> Vec<(&str, Change)> {
+        differences.policies.values().map(|p| (p.policy_id.as_str(), p.change)).collect()
+    }
+
+    #[test]
+    fn each_policy_is_the_same_changed_added_or_removed() {
+        let first = side(vec![item("changed", &["g1"]), item("gone", &["g1"]), item("same", &["g1"])]);
+        let second = side(vec![item("changed", &["g2"]), item("new", &["g1"]), item("same", &["g1"])]);
+        let found = compare(first, second);
+        assert_eq!(
+            changes(&found),
+            [("changed", Change::Changed), ("gone", Change::Removed), ("new", Change::Added)]
+        );
+        assert_eq!(found.policies.values().next().unwrap().assignments.added.len(), 1);
+        assert!(found.not_compared.is_empty());
+    }
+
+    #[test]
+    fn a_read_that_failed_removes_nothing() {
+        let mut second = side(vec![]);
+        let coverage = second.coverage.get_mut("deviceConfigurations").unwrap();
+        coverage.refused.insert(Code::GraphForbidden, 1);
+        let found = compare(side(vec![item("a", &["g1"])]), second);
+        assert!(found.policies.is_empty());
+        assert_eq!(found.not_compared, BTreeSet::from(["deviceConfigurations".to_owned()]));
+    }
+
+    #[test]
+    fn a_type_that_was_not_in_scope_is_not_compared() {
+        let mut first = side(vec![]);
+        first.coverage.clear();
+        let found = compare(first, side(vec![item("a", &[])]));
+        assert!(found.policies.is_empty() && found.not_compared.len() == 1);
+    }
+
+    #[test]
+    fn a_fetch_of_some_policies_says_nothing_about_the_others() {
+        let mut second = side(vec![]);
+        second.asked = Some(BTreeSet::from(["a".to_owned()]));
+        let found = compare(side(vec![item("a", &[]), item("b", &[])]), second);
+        assert_eq!(changes(&found), [("a", Change::Removed)]);
+        assert_eq!(found.not_compared.len(), 1);
+    }
+
+    #[test]
+    fn the_policies_that_were_asked_for_come_from_the_runs_context() {
+        let mut context = Map::new();
+        context.insert("inputs".to_owned(), json!({"policy_ids": ["a"], "policy_types": null}));
+        assert_eq!(asked_policies(&samples::run(RunId(1), context)), Some(BTreeSet::from(["a".to_owned()])));
+        let mut context = Map::new();
+        context.insert("inputs".to_owned(), json!({"policy_ids": null, "policy_types": null}));
+        assert_eq!(asked_policies(&samples::run(RunId(1), context)), None);
+    }
+
+    #[test]
+    fn parts_follow_each_other_without_gap_or_repeat() {
+        let all =
+            || compare(side(vec![item("a", &[]), item("b", &[]), item("c", &[])]), side(vec![])).policies;
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let (items, next) = cut(all(), after, 2);
+            seen.extend(items.into_iter().map(|item| item.policy_id));
+            match next {
+                None => break,
+                Some(cursor) => after = Some(decode_cursor(&cursor).unwrap()),
+            }
+        }
+        assert_eq!(seen, ["a", "b", "c"]);
+        assert_eq!(cut(all(), None, 3).1, None, "a full part that ends the list has no next one");
+    }
+
+    #[test]
+    fn a_foreign_cursor_is_refused() {
+        for odd in ["x", "!!", &URL_SAFE_NO_PAD.encode("no line"), &URL_SAFE_NO_PAD.encode([0xff, 0x0a])] {
+            assert_eq!(decode_cursor(odd).unwrap_err().code(), "request.bad_cursor", "{odd}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The embedded HTTP endpoint (SPEC section 10). Handlers parse, ask, and answer; they decide nothing about runs.
+//!
+//! ```text
+//! open        GET   /healthz /readyz /metrics                 health
+//!             GET   /api/v1/openapi.json                      openapi
+//! viewer      GET   /api/v1/runs                              runs
+//!             GET   /api/v1/runs/{id}                         runs
+//!             GET   /api/v1/runs/{id}/attempts                runs
+//!             GET   /api/v1/workspaces                        workspaces
+//!             GET   /api/v1/tenants                           tenants
+//!             GET   /api/v1/tenants/{id}                      tenants
+//!             GET   /api/v1/tenants/{id}/policies             snapshots
+//!             GET   /api/v1/tenants/{id}/snapshots            snapshots
+//!             GET   /api/v1/snapshots/{id}                    snapshots
+//!             GET   /api/v1/snapshots/{a}/diff/{b}            diff
+//!             POST  /api/v1/identity/explain                  identity
+//!             GET   /api/v1/system                            system
+//! operator    POST  /api/v1/runs                              runs
+//!             POST  /api/v1/runs/batch                        batch
+//!             POST  /api/v1/runs/{id}/cancel                  runs
+//!             POST  /api/v1/runs/{id}/retry                   runs
+//!             POST  /api/v1/reconcile                         reconcile
+//! admin       POST  /api/v1/workspaces                        workspaces
+//!             POST  /api/v1/tenants                           tenants
+//!             PATCH /api/v1/tenants/{id}                      tenants
+//! ```
+//!
+//! Invariants: a handler may be dropped at any await (the client went away), so it owns no database future, it only
+//! awaits the store's and the actors' spawned ones; every error goes through [`problem`]; the caller is known before
+//! the body is read; a `POST /runs` that is refused touches no database.
+
+mod batch;
+mod body;
+mod diff;
+mod health;
+mod identity;
+mod list;
+mod names;
+mod reconcile;
+mod runs;
+mod snapshots;
+mod system;
+mod tenants;
+mod verdict;
+mod workspaces;
+
+pub mod auth;
+pub mod openapi;
+pub mod problem;
+pub mod routes;
+
+#[cfg(test)]
+pub(crate) mod samples;
+
+use std::net::TcpListener;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpServer, web};
+
+use crate::actors::Handle;
+use crate::config::{Config, HttpConfig};
+use crate::intake::Directory;
+use crate::store::Store;
+use auth::TokenCache;
+use body::BodyTimeout;
+
+/// What the handlers work with. Clones share everything.
+#[derive(Clone)]
+pub struct AdminState {
+    /// The actors.
+    pub handle: Handle,
+    /// The ledger, for reading and for what is no run.
+    pub store: Store,
+    /// Tenants and workspaces that requests name.
+    pub directory: Directory,
+    /// The configuration as it is now.
+    config: Arc<RwLock<Arc<Config>>>,
+    /// Tokens seen a moment ago.
+    pub tokens: TokenCache,
+}
+
+impl AdminState {
+    /// With empty caches.
+    pub fn new(handle: Handle, directory: Directory, config: Arc<Config>) -> Self {
+        let tokens = TokenCache::new(*config.http.token_cache);
+        let store = handle.store().clone();
+        Self { handle, store, directory, config: Arc::new(RwLock::new(config)), tokens }
+    }
+
+    /// The configuration as it is now.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().expect("no code panics while it holds this lock").clone()
+    }
+
+    /// Takes over another configuration (SIGHUP): limits, clouds and credentials. What the server was started with
+    /// (workers, sizes, time-outs) stays.
+    pub fn reload(&self, config: Arc<Config>) {
+        *self.config.write().expect("no code panics while it holds this lock") = config;
+    }
+}
+
+/// LIMIT: what requests under way get to end after the daemon has drained its executions; by then none waits for one.
+const STOP_GRACE_S: u64 = 5;
+
+/// Starts to serve on `listener`. The caller runs the server and stops it through the handle: signals are the
+/// daemon's, not the server's.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn start(
+    listener: TcpListener,
+    state: AdminState,
+    config: &HttpConfig,
+) -> std::io::Result<(Server, ServerHandle)> {
+    let parts = Parts {
+        state: web::Data::new(state),
+        document: web::Data::new(openapi::Document::generate()),
+        body_bytes_max: config.body_bytes_max,
+        client_timeout: *config.client_timeout,
+    };
+    let server = HttpServer::new(move || App::new().configure(|app| parts.configure(app)))
+        .disable_signals()
+        .workers(config.workers)
+        .max_connections(config.connections_max.div_ceil(config.workers.max(1)))
+        .client_request_timeout(*config.client_timeout)
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .shutdown_timeout(STOP_GRACE_S)
+        .listen(listener)?
+        .run();
+    let handle = server.handle();
+    Ok((server, handle))
+}
+
+/// What every worker's application is made of.
+#[derive(Clone)]
+struct Parts {
+    state: web::Data<AdminState>,
+    document: web::Data<openapi::Document>,
+    body_bytes_max: usize,
+    client_timeout: Duration,
+}
+
+impl Parts {
+    fn configure(&self, app: &mut web::ServiceConfig) {
+        app.app_data(self.state.clone())
+            .app_data(self.document.clone())
+            .app_data(web::PayloadConfig::new(self.body_bytes_max))
+            .app_data(BodyTimeout(self.client_timeout))
+            .app_data(web::PathConfig::default().error_handler(problem::of_path));
+        routes::configure(app);
+    }
+}

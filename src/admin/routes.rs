@@ -1,0 +1,133 @@
+//! Which handler answers which path. [`TABLE`] says it as data: for the answer 405, and for the tests that compare it
+//! with the OpenAPI document and try every route with every role.
+
+use actix_web::dev::ResourceDef;
+use actix_web::middleware::from_fn;
+use actix_web::{HttpRequest, web};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::problem::{Missing, Problem};
+use super::{
+    auth, batch, diff, health, identity, openapi, reconcile, runs, snapshots, system, tenants, workspaces,
+};
+use crate::store::Role;
+
+/// The prefix of everything that needs a token.
+pub const BASE: &str = "/api/v1";
+
+/// One route.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// `GET`, `POST` or `PATCH`.
+    pub method: &'static str,
+    /// The whole path, parameters in braces.
+    pub path: &'static str,
+    /// The least role; `None` needs no token.
+    pub role: Option<Role>,
+}
+
+const fn route(method: &'static str, path: &'static str, role: Option<Role>) -> Route {
+    Route { method, path, role }
+}
+
+/// Every route.
+pub const TABLE: &[Route] = &[
+    route("GET", "/healthz", None),
+    route("GET", "/readyz", None),
+    route("GET", "/metrics", None),
+    route("GET", "/api/v1/openapi.json", None),
+    route("GET", "/api/v1/runs", Some(Role::Viewer)),
+    route("POST", "/api/v1/runs", Some(Role::Operator)),
+    route("POST", "/api/v1/runs/batch", Some(Role::Operator)),
+    route("GET", "/api/v1/runs/{id}", Some(Role::Viewer)),
+    route("GET", "/api/v1/runs/{id}/attempts", Some(Role::Viewer)),
+    route("POST", "/api/v1/runs/{id}/cancel", Some(Role::Operator)),
+    route("POST", "/api/v1/runs/{id}/retry", Some(Role::Operator)),
+    route("POST", "/api/v1/reconcile", Some(Role::Operator)),
+    route("GET", "/api/v1/workspaces", Some(Role::Viewer)),
+    route("POST", "/api/v1/workspaces", Some(Role::Admin)),
+    route("GET", "/api/v1/tenants", Some(Role::Viewer)),
+    route("POST", "/api/v1/tenants", Some(Role::Admin)),
+    route("GET", "/api/v1/tenants/{id}", Some(Role::Viewer)),
+    route("PATCH", "/api/v1/tenants/{id}", Some(Role::Admin)),
+    route("GET", "/api/v1/tenants/{id}/policies", Some(Role::Viewer)),
+    route("GET", "/api/v1/tenants/{id}/snapshots", Some(Role::Viewer)),
+    route("GET", "/api/v1/snapshots/{id}", Some(Role::Viewer)),
+    route("GET", "/api/v1/snapshots/{a}/diff/{b}", Some(Role::Viewer)),
+    route("POST", "/api/v1/identity/explain", Some(Role::Viewer)),
+    route("GET", "/api/v1/system", Some(Role::Viewer)),
+];
+
+/// Registers everything; the open routes first, since the base's scope takes all that begins with it.
+pub(super) fn configure(app: &mut web::ServiceConfig) {
+    let mut app = ServiceConfig::new(app);
+    open(&mut app);
+    app.service(
+        utoipa_actix_web::scope(BASE)
+            .configure(behind_the_door)
+            .default_service(web::to(unrouted))
+            .wrap(from_fn(auth::door)),
+    );
+    app.default_service(web::to(unrouted));
+}
+
+/// Routes without a token.
+pub(super) fn open(app: &mut ServiceConfig) {
+    app.service(health::healthz).service(health::readyz).service(health::metrics).service(openapi::serve);
+}
+
+/// Routes below [`BASE`] that need a token.
+pub(super) fn behind_the_door(base: &mut ServiceConfig) {
+    // ORDER: `/runs/batch` is only a POST and `/runs/{id}` only a GET, so neither can hide the other.
+    base.service(runs::submit)
+        .service(batch::submit)
+        .service(runs::list)
+        .service(runs::show)
+        .service(runs::attempts)
+        .service(runs::cancel)
+        .service(runs::retry)
+        .service(reconcile::submit)
+        .service(workspaces::list)
+        .service(workspaces::add)
+        .service(tenants::list)
+        .service(tenants::add)
+        .service(tenants::show)
+        .service(tenants::update)
+        .service(snapshots::policies)
+        .service(snapshots::list)
+        .service(snapshots::show)
+        .service(diff::show)
+        .service(identity::explain)
+        .service(system::show);
+}
+
+/// 405 where another method of the path exists, else 404.
+async fn unrouted(request: HttpRequest) -> Result<&'static str, Problem> {
+    let allowed: Vec<_> = methods_of(request.path()).collect();
+    if allowed.is_empty() {
+        return Err(Problem::not_found(Missing::Route));
+    }
+    Err(Problem::method_not_allowed(&allowed.join(", ")))
+}
+
+/// The methods that a path takes.
+fn methods_of(path: &str) -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter(move |route| ResourceDef::new(route.path).is_match(path)).map(|route| route.method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_knows_its_methods() {
+        let methods = |path| methods_of(path).collect::<Vec<_>>();
+        assert_eq!(methods("/api/v1/runs"), ["GET", "POST"]);
+        assert_eq!(methods("/api/v1/tenants/7"), ["GET", "PATCH"]);
+        assert_eq!(methods("/api/v1/runs/7/cancel"), ["POST"]);
+        assert_eq!(methods("/healthz"), ["GET"]);
+        for unknown in ["/api/v1/runs/", "/api/v1", "/api/v1/run", "//", "/api/v1/runs/7/cancel/now"] {
+            assert!(methods(unknown).is_empty(), "{unknown}");
+        }
+    }
+}

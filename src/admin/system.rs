@@ -1,0 +1,79 @@
+//! The actor tree and the instances.
+
+use actix_web::{HttpResponse, get, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::AdminState;
+use super::auth::{Principal, Viewer};
+use super::problem::Problem;
+use crate::actors::SystemReport;
+use crate::ids::TenantId;
+use crate::store::Instance;
+
+/// The state of the daemon.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SystemBody {
+    #[serde(flatten)]
+    report: SystemReport,
+    /// Every process seen in the last day, newest first.
+    instances: Vec<Instance>,
+}
+
+/// Shows the actor tree of the instance that answers, and all instances.
+#[utoipa::path(
+    tag = "system",
+    responses(
+        (status = 200, body = SystemBody, description = "The daemon"),
+        (status = "default", body = super::problem::Problem, content_type = "application/problem+json",
+         description = "A problem"),
+    )
+)]
+#[get("/system")]
+pub(super) async fn show(caller: Viewer, state: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
+    let instances = state.store.instances().await?;
+    let mut report = state.handle.system().await;
+    if caller.0.workspace.is_some() {
+        hide_foreign_tenants(&state, &caller.0, &mut report).await?;
+    }
+    Ok(HttpResponse::Ok().json(SystemBody { report, instances }))
+}
+
+/// A tenant's actor tells that the tenant exists and is at work: it is shown to those who see the tenant.
+async fn hide_foreign_tenants(
+    state: &AdminState,
+    caller: &Principal,
+    report: &mut SystemReport,
+) -> Result<(), Problem> {
+    let mut visible = Vec::with_capacity(report.actors.len());
+    for actor in std::mem::take(&mut report.actors) {
+        let shown = match tenant_of(&actor.name) {
+            None => true,
+            Some(tenant) => {
+                state.directory.tenant(tenant).await?.is_some_and(|facts| caller.sees(facts.workspace_id))
+            }
+        };
+        if shown {
+            visible.push(actor);
+        }
+    }
+    report.actors = visible;
+    Ok(())
+}
+
+/// The tenant that an actor works for, by its name.
+fn tenant_of(name: &str) -> Option<TenantId> {
+    name.strip_prefix("tenant:")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenant_actors_are_known_by_their_name() {
+        assert_eq!(tenant_of("tenant:12"), Some(TenantId(12)));
+        assert_eq!(tenant_of("registry"), None);
+        assert_eq!(tenant_of("tenant:x"), None);
+    }
+}

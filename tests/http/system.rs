@@ -1,0 +1,51 @@
+//! Health, metrics, the actor tree, the OpenAPI document.
+
+use atlasd::store::Role;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Engine, TestDaemon};
+
+#[test]
+fn monitors_need_no_token() {
+    let daemon = TestDaemon::start(Engine::Sqlite);
+    let open = |path: &str| daemon.send(Method::GET, path, None, None);
+    open("/healthz").assert_status(200);
+    assert_eq!(open("/readyz").assert_status(200).body, json!({"ready": true, "reason": null}));
+    let metrics = open("/metrics");
+    assert_eq!(
+        metrics.assert_status(200).headers["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    assert!(metrics.text.ends_with("# EOF\n"), "{}", metrics.text);
+    let document = open("/api/v1/openapi.json");
+    assert_eq!(document.assert_status(200).body["openapi"], "3.1.0");
+}
+
+#[test]
+fn the_system_shows_actors_instances_and_version() {
+    let daemon = TestDaemon::start(Engine::Sqlite);
+    let token = daemon.token(Role::Viewer, None);
+    let system = daemon.get("/api/v1/system", &token);
+    system.assert_status(200);
+    assert_eq!(system.body["version"], env!("CARGO_PKG_VERSION"));
+    let instance = &system.body["instance_id"];
+    let instances = system.body["instances"].as_array().expect("a list");
+    assert!(instances.iter().any(|known| known["id"] == *instance), "{}", system.text);
+    assert!(!system.body["actors"].as_array().expect("a list").is_empty(), "{}", system.text);
+}
+
+#[test]
+fn a_refused_request_is_counted() {
+    let daemon = TestDaemon::start(Engine::Sqlite);
+    let token = daemon.token(Role::Admin, None);
+    let workspace = daemon.workspace(&token, "contoso");
+    let tenant = daemon.tenant(&token, workspace, 1, "silent");
+    let request = json!({"type": "assignments.fetch", "tenant_id": tenant});
+    let run = daemon.post("/api/v1/runs", &token, &request).id();
+    daemon.post("/api/v1/runs", &token, &request).assert_status(200);
+    daemon.await_run(&token, run, |run| run["duplicate_count"] == 1);
+    let metrics = daemon.send(Method::GET, "/metrics", None, None).text;
+    let counted = "atlasd_requests_total{type=\"assignments.fetch\",verdict=\"active\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+}
