@@ -25,3 +25,5 @@ pub mod graph;
 pub mod actors;
 
 pub mod sandbox;
+
+pub mod cli;
