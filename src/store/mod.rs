@@ -9,11 +9,37 @@
 pub mod error;
 pub mod records;
 
+mod backend;
+mod connect;
+mod migrate;
+mod schema;
+mod statement;
+mod types;
+
+mod cursor;
+mod lock;
+mod rows;
+
+mod admission;
+mod claims;
+mod directory;
+mod doctor;
+mod instances;
+mod reconcile;
+mod runs;
+mod settle;
+mod snapshots;
+
 pub use error::StoreError;
+pub use lock::SqliteLock;
+pub use migrate::{known_versions, known_versions_postgres, migrate, pending, revert_all};
 pub use records::*;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use backend::{Backend, Engine};
+use statement::sql;
 
 use crate::clock::{Clock, Instant};
 use crate::config::DatabaseConfig;
@@ -26,10 +52,30 @@ use crate::ids::{InstanceId, RunId, SnapshotId, TenantId, TokenId, WorkspaceId};
 
 /// The door. Clones share the pools.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    /// The pools; shared by clones.
+    backend: Backend,
+    /// Where every operation runs: it must outlive the pools, whose connections die with it.
+    runtime: tokio::runtime::Handle,
+    /// How long `close` waits for operations that are under way: what one of them can take.
+    patience: Duration,
+}
 
-#[expect(unused_variables, reason = "skeleton")]
 impl Store {
+    /// Spawns an operation and awaits its end. Whoever drops the returned future drops the wait, not the operation.
+    async fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let ended = self.runtime.spawn(work).await;
+        ended.unwrap_or_else(|error| {
+            Err(StoreError::Unavailable {
+                operation: "an operation that ended early",
+                source: Box::new(error),
+            })
+        })
+    }
+
     /// Opens the pools on `runtime`, checks that the schema is exactly the one that this program knows.
     ///
     /// # Errors
@@ -40,17 +86,30 @@ impl Store {
         clock: Clock,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, StoreError> {
-        todo!()
+        let (url, config) = (url.clone(), config.clone());
+        let patience = *config.acquire_timeout + *config.statement_timeout;
+        let opening = runtime.spawn(async move {
+            let backend = connect::open(&url, &config, clock)?;
+            migrate::check(&applied_versions(&backend).await?)?;
+            Ok(backend)
+        });
+        let backend = opening.await.unwrap_or_else(|error| {
+            Err(StoreError::Unavailable { operation: "opening", source: Box::new(error) })
+        })?;
+        Ok(Self { backend, runtime, patience })
     }
 
     /// Closes the pools; operations that are under way end first.
     pub async fn close(&self) {
-        todo!()
+        let (backend, patience) = (self.backend.clone(), self.patience);
+        let closing = self.runtime.spawn(async move { backend.close(patience).await });
+        // A runtime that is gone has closed everything already.
+        let _ = closing.await;
     }
 
     /// A round trip, for `/readyz`.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        todo!()
+        self.now().await.map(|_| ())
     }
 
     // --- admission -------------------------------------------------------------------------------------------
@@ -60,59 +119,70 @@ impl Store {
     /// (or any completed holder, where the request is forced) is released, then the run is inserted with ON CONFLICT
     /// DO NOTHING; on a conflict the holder is the answer. `requests` has at most one per identity.
     pub async fn admit(&self, requests: Vec<Request>) -> Result<Vec<Admitted>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { admission::admit(&backend, requests).await }).await
     }
 
     /// Every active run and every completed one in cooldown: what a registry starts with. Releases holders whose
     /// cooldown has passed, in bounded batches.
     pub async fn holders(&self) -> Result<Vec<Run>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { admission::holders(&backend).await }).await
     }
 
     /// Adds to the counts of refused requests.
     pub async fn count_duplicates(&self, counts: Vec<DuplicateCount>) -> Result<(), StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { admission::count_duplicates(&backend, counts).await }).await
     }
 
     // --- execution -------------------------------------------------------------------------------------------
 
     /// Tenants that have a queued run which is due, oldest due run first, at most `limit`.
     pub async fn tenants_with_due_runs(&self, limit: usize) -> Result<Vec<TenantId>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { claims::tenants_with_due_runs(&backend, limit).await }).await
     }
 
     /// Queued workspace-scoped runs that are due, oldest first, at most `limit`.
     pub async fn due_workspace_runs(&self, limit: usize) -> Result<Vec<Run>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { claims::due_workspace_runs(&backend, limit).await }).await
     }
 
     /// Claims the tenant's next due run: restores before fetches, oldest first, unless one is running already.
     /// `queued -> running`, attempt + 1, a larger lease token, a row in the attempts.
     pub async fn claim_next(&self, tenant: TenantId, instance: InstanceId) -> Result<Claim, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { claims::claim_next(&backend, tenant, instance).await }).await
     }
 
     /// Claims one queued run by id; `None` when it is not queued (any more).
     pub async fn claim_run(&self, run: RunId, instance: InstanceId) -> Result<Option<Run>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { claims::claim_run(&backend, run, instance).await }).await
     }
 
     /// Whether the lease is still the run's latest, the run is running, and it holds its identity: asked before the
     /// first call to the outside.
     pub async fn is_canonical(&self, lease: Lease) -> Result<bool, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { claims::is_canonical(&backend, lease).await }).await
     }
 
     /// Ends an attempt, and perhaps its run. With an old token nothing of the run changes and the attempt is kept as
     /// stale ([`Settled::Stale`]). Idempotent: settling the same lease twice in the same way answers `Done` again.
     pub async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { settle::settle(&backend, lease, settlement).await }).await
     }
 
     /// Asks for the cancellation of a run: a queued one completes at once (code `run.cancelled`, no cooldown), a
     /// running one is marked.
     pub async fn request_cancel(&self, run: RunId, by: &str) -> Result<Cancel, StoreError> {
-        todo!()
+        let by = by.to_owned();
+        let backend = self.backend.clone();
+        self.spawn(async move { settle::request_cancel(&backend, run, &by).await }).await
     }
 
     // --- instances -------------------------------------------------------------------------------------------
@@ -120,30 +190,36 @@ impl Store {
     /// Registers this process. On SQLite (`sole`: the caller holds the file's lock, so no other instance lives) every
     /// other instance is marked as stopped at once.
     pub async fn register_instance(&self, instance: &NewInstance, sole: bool) -> Result<(), StoreError> {
-        todo!()
+        let instance = instance.clone();
+        let backend = self.backend.clone();
+        self.spawn(async move { instances::register(&backend, instance, sole).await }).await
     }
 
     /// Renews the lease of the instance for `lease` from now; answers with the database's time and those of the
     /// instance's running runs whose cancellation was asked for.
     pub async fn heartbeat(&self, instance: InstanceId, lease: Duration) -> Result<Heartbeat, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { instances::heartbeat(&backend, instance, lease).await }).await
     }
 
     /// Marks the instance as stopped.
     pub async fn stop_instance(&self, instance: InstanceId) -> Result<(), StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { instances::stop(&backend, instance).await }).await
     }
 
     /// All instances seen in the last day, newest first.
     pub async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { instances::instances(&backend).await }).await
     }
 
     // --- reconcile -------------------------------------------------------------------------------------------
 
     /// Running runs whose instance's lease is gone, at most `limit`.
     pub async fn orphans(&self, limit: usize) -> Result<Vec<Run>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { reconcile::orphans(&backend, limit).await }).await
     }
 
     /// Workspaces that have something for reconcile to look at (the same rule as [`Store::observe`], existence only).
@@ -151,7 +227,8 @@ impl Store {
         &self,
         filter: CandidateFilter,
     ) -> Result<Vec<WorkspaceId>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { reconcile::workspaces_with_candidates(&backend, filter).await }).await
     }
 
     /// The candidates of a workspace, oldest first, at most `limit`; without the run `except` (the pass itself).
@@ -162,7 +239,8 @@ impl Store {
         except: RunId,
         limit: usize,
     ) -> Result<Vec<Observation>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { reconcile::observe(&backend, workspace, filter, except, limit).await }).await
     }
 
     /// Carries out one repair in one small transaction, after checking that the run is still as `seen` shows it
@@ -173,24 +251,29 @@ impl Store {
         repair: Repair,
         cooldown: Duration,
     ) -> Result<Option<Run>, StoreError> {
-        todo!()
+        let seen = seen.clone();
+        let backend = self.backend.clone();
+        self.spawn(async move { reconcile::repair(&backend, &seen, repair, cooldown).await }).await
     }
 
     // --- reading the ledger ----------------------------------------------------------------------------------
 
     /// One run.
     pub async fn run(&self, run: RunId) -> Result<Option<Run>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { runs::run(&backend, run).await }).await
     }
 
     /// A page of runs, newest first.
     pub async fn runs(&self, query: RunQuery) -> Result<Page<Run>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { runs::runs(&backend, query).await }).await
     }
 
     /// The attempts of a run, oldest first.
     pub async fn attempts(&self, run: RunId) -> Result<Vec<Attempt>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { runs::attempts(&backend, run).await }).await
     }
 
     /// Who holds an identity in a scope, if anybody: the active run, or the completed one that still holds.
@@ -198,7 +281,8 @@ impl Store {
         &self,
         identity: crate::domain::identity::IdentityHash,
     ) -> Result<Option<Run>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { runs::holder(&backend, identity).await }).await
     }
 
     /// Runs by operation, status and outcome, for metrics.
@@ -206,24 +290,31 @@ impl Store {
         &self,
     ) -> Result<Vec<(Operation, crate::domain::run::Status, crate::domain::run::Outcome, i64)>, StoreError>
     {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { runs::run_totals(&backend).await }).await
     }
 
     // --- workspaces, tenants, users, tokens ------------------------------------------------------------------
 
     /// Adds a workspace; [`StoreError::Duplicate`] when the slug is taken.
     pub async fn add_workspace(&self, slug: &str, name: &str) -> Result<Workspace, StoreError> {
-        todo!()
+        let slug = slug.to_owned();
+        let name = name.to_owned();
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::add_workspace(&backend, &slug, &name).await }).await
     }
 
     /// A workspace by id.
     pub async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::workspace(&backend, id).await }).await
     }
 
     /// A workspace by slug.
     pub async fn workspace_by_slug(&self, slug: &str) -> Result<Option<Workspace>, StoreError> {
-        todo!()
+        let slug = slug.to_owned();
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::workspace_by_slug(&backend, &slug).await }).await
     }
 
     /// A page of workspaces, oldest first; only `only` when given.
@@ -232,17 +323,20 @@ impl Store {
         only: Option<WorkspaceId>,
         page: PageRequest,
     ) -> Result<Page<Workspace>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::workspaces(&backend, only, page).await }).await
     }
 
     /// Adds a tenant; [`StoreError::Duplicate`] when the workspace has one with the external id.
     pub async fn add_tenant(&self, tenant: NewTenant) -> Result<Tenant, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::add_tenant(&backend, tenant).await }).await
     }
 
     /// A tenant by id, with its workspace's slug.
     pub async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::tenant(&backend, id).await }).await
     }
 
     /// Tenants with an external id (one per workspace at the most), within `workspace` when given.
@@ -251,7 +345,9 @@ impl Store {
         external_id: uuid::Uuid,
         workspace: Option<WorkspaceId>,
     ) -> Result<Vec<Tenant>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::tenants_by_external_id(&backend, external_id, workspace).await })
+            .await
     }
 
     /// A page of tenants, oldest first.
@@ -260,7 +356,8 @@ impl Store {
         workspace: Option<WorkspaceId>,
         page: PageRequest,
     ) -> Result<Page<Tenant>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::tenants(&backend, workspace, page).await }).await
     }
 
     /// Changes what may change of a tenant.
@@ -269,7 +366,8 @@ impl Store {
         id: TenantId,
         change: TenantChange,
     ) -> Result<Option<Tenant>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::change_tenant(&backend, id, change).await }).await
     }
 
     /// Adds a user of a workspace (seeds; runs name their users).
@@ -278,17 +376,21 @@ impl Store {
         workspace: WorkspaceId,
         name: &str,
     ) -> Result<crate::ids::UserId, StoreError> {
-        todo!()
+        let name = name.to_owned();
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::add_user(&backend, workspace, &name).await }).await
     }
 
     /// Adds an API token by its SHA-256; [`StoreError::Duplicate`] when the name is taken.
     pub async fn add_token(&self, token: NewToken) -> Result<TokenId, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::add_token(&backend, token).await }).await
     }
 
     /// The token with a SHA-256.
     pub async fn token(&self, sha256: [u8; 32]) -> Result<Option<ApiToken>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::token(&backend, sha256).await }).await
     }
 
     // --- policies and snapshots ------------------------------------------------------------------------------
@@ -296,7 +398,8 @@ impl Store {
     /// Begins the snapshot of a fetch's attempt; closes (`abandoned`) what earlier attempts of the run left open.
     /// `None` when the lease is an old one.
     pub async fn begin_snapshot(&self, lease: Lease) -> Result<Option<SnapshotId>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { snapshots::begin(&backend, lease).await }).await
     }
 
     /// Stores what was read of one type, in one transaction; assignment sets once by their hash. False when the lease
@@ -307,7 +410,8 @@ impl Store {
         snapshot: SnapshotId,
         reading: StoredType,
     ) -> Result<bool, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { snapshots::write_type(&backend, lease, snapshot, reading).await }).await
     }
 
     /// The assignment hash last known of each policy of the tenant, for the given types (all when `None`).
@@ -316,7 +420,8 @@ impl Store {
         tenant: TenantId,
         types: Option<Vec<String>>,
     ) -> Result<BTreeMap<PolicyKey, AssignmentsHash>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { snapshots::known_policies(&backend, tenant, types).await }).await
     }
 
     /// Ends the snapshot: its outcome, counts, failures and coverage; and brings the tenant's `policies` up to date
@@ -328,17 +433,20 @@ impl Store {
         end: SnapshotEnd,
         changes: PolicyChanges,
     ) -> Result<bool, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { snapshots::finish(&backend, lease, snapshot, end, changes).await }).await
     }
 
     /// A page of a tenant's snapshots that have ended, newest first.
     pub async fn snapshots(&self, tenant: TenantId, page: PageRequest) -> Result<Page<Snapshot>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { snapshots::snapshots(&backend, tenant, page).await }).await
     }
 
     /// One snapshot, with its tenant and workspace.
     pub async fn snapshot(&self, id: SnapshotId) -> Result<Option<Snapshot>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { snapshots::snapshot(&backend, id).await }).await
     }
 
     /// A page of a snapshot's items, by type and id.
@@ -347,23 +455,63 @@ impl Store {
         id: SnapshotId,
         page: PageRequest,
     ) -> Result<Page<SnapshotItem>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { snapshots::snapshot_items(&backend, id, page).await }).await
     }
 
     /// A page of a tenant's policies that still exist.
     pub async fn policies(&self, tenant: TenantId, page: PageRequest) -> Result<Page<Policy>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { snapshots::policies(&backend, tenant, page).await }).await
     }
 
     // --- doctor ----------------------------------------------------------------------------------------------
 
     /// Checks what a database can show of the guarantees (SPEC section 12), one finding per check.
     pub async fn doctor(&self) -> Result<Vec<Finding>, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        self.spawn(async move { doctor::doctor(&backend).await }).await
     }
 
     /// The database's time: what admission and leases are decided by.
     pub async fn now(&self) -> Result<Instant, StoreError> {
-        todo!()
+        let backend = self.backend.clone();
+        const OPERATION: &str = "reading the clock";
+        self.spawn(async move {
+            const TEXT: &str = "SELECT 1 AS n";
+            backend
+                .read(OPERATION, |conn| {
+                    Box::pin(async move {
+                        let _: Vec<rows::NumberRow> = conn.rows(sql(TEXT)).await?;
+                        conn.now().await
+                    })
+                })
+                .await
+        })
+        .await
     }
+}
+
+/// The migrations that a database has; none when it has no table of them.
+async fn applied_versions(backend: &Backend) -> Result<BTreeSet<String>, StoreError> {
+    const TABLE: &str = "__diesel_schema_migrations";
+    const APPLIED: &str = "SELECT version AS word FROM __diesel_schema_migrations";
+    backend
+        .read("checking the schema", |conn| {
+            Box::pin(async move {
+                let exists = match conn.engine() {
+                    Engine::Sqlite => {
+                        "SELECT name AS word FROM sqlite_master WHERE type = 'table' AND name = $1"
+                    }
+                    Engine::Postgres => "SELECT $1 AS word WHERE to_regclass($1) IS NOT NULL",
+                };
+                let table: Option<rows::TextRow> = conn.row(sql(exists).bind(TABLE)).await?;
+                if table.is_none() {
+                    return Ok(BTreeSet::new());
+                }
+                let versions: Vec<rows::TextRow> = conn.rows(sql(APPLIED)).await?;
+                Ok(versions.into_iter().map(|row| row.word).collect())
+            })
+        })
+        .await
 }

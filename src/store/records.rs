@@ -31,6 +31,8 @@ pub enum Admitted {
     Accepted(Run),
     /// Somebody holds the identity.
     Held(Run),
+    /// Its workspace, tenant or user does not exist any more; the rest of the batch is not affected.
+    Gone,
 }
 
 /// Refused requests to add to a run's count.

@@ -1,0 +1,168 @@
+//! The schema: embedded migrations, applied and reverted off any actor system (they block their thread).
+//!
+//! diesel's migrations take no lock of their own: on PostgreSQL an advisory lock keeps two processes apart, on SQLite
+//! each migration is a transaction of its own and the second process finds it applied.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+use diesel::sqlite::Sqlite;
+use diesel::{Connection, ConnectionError};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use secrecy::ExposeSecret;
+
+use super::connect::sqlite_connection;
+use super::error::StoreError;
+use super::records::DatabaseUrl;
+
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// How long a migration waits for the file's lock.
+const SQLITE_BUSY: Duration = Duration::from_secs(30);
+/// Any number that nobody else takes in this database: "atlasd" in ASCII.
+const ADVISORY_LOCK: i64 = 0x6174_6c61_7364;
+
+type PgConn = AsyncConnectionWrapper<AsyncPgConnection>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Applies what is missing; the versions that were applied, in order. Must not be called on a thread of a runtime.
+///
+/// # Errors
+/// [`StoreError::SchemaNewer`] (nothing is changed then), [`StoreError::Unavailable`], [`StoreError::Refused`].
+pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
+    match url {
+        DatabaseUrl::Sqlite(_) => {
+            let mut conn = connect_sqlite(url)?;
+            apply::<Sqlite, _>(&mut conn, SQLITE)
+        }
+        DatabaseUrl::Postgres(_) => with_postgres(url, |conn| apply::<Pg, _>(conn, POSTGRES)),
+    }
+}
+
+/// The versions that [`migrate`] would apply.
+///
+/// # Errors
+/// As [`migrate`].
+pub fn pending(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
+    match url {
+        DatabaseUrl::Sqlite(_) => {
+            let mut conn = connect_sqlite(url)?;
+            missing::<Sqlite, _>(&mut conn, &SQLITE)
+        }
+        DatabaseUrl::Postgres(_) => with_postgres(url, |conn| missing::<Pg, _>(conn, &POSTGRES)),
+    }
+}
+
+/// Reverts every migration: all data is gone. For tests.
+///
+/// # Errors
+/// As [`migrate`].
+pub fn revert_all(url: &DatabaseUrl) -> Result<(), StoreError> {
+    match url {
+        DatabaseUrl::Sqlite(_) => {
+            let mut conn = connect_sqlite(url)?;
+            conn.revert_all_migrations(SQLITE).map_err(refused)?;
+        }
+        DatabaseUrl::Postgres(_) => with_postgres(url, |conn| {
+            conn.revert_all_migrations(POSTGRES).map_err(refused)?;
+            Ok(())
+        })?,
+    }
+    Ok(())
+}
+
+/// The versions that this program knows: the same on both engines.
+pub fn known_versions() -> BTreeSet<String> {
+    versions::<Sqlite>(&SQLITE).expect("the embedded migrations have names")
+}
+
+/// The same, as PostgreSQL's folder has them.
+pub fn known_versions_postgres() -> BTreeSet<String> {
+    versions::<Pg>(&POSTGRES).expect("the embedded migrations have names")
+}
+
+/// Compares what a database has with what this program knows.
+///
+/// # Errors
+/// [`StoreError::SchemaNewer`], [`StoreError::SchemaOlder`].
+pub fn check(applied: &BTreeSet<String>) -> Result<(), StoreError> {
+    let known = known_versions();
+    if let Some(version) = applied.difference(&known).next() {
+        return Err(StoreError::SchemaNewer { version: version.clone() });
+    }
+    match known.difference(applied).count() {
+        0 => Ok(()),
+        missing => Err(StoreError::SchemaOlder { missing }),
+    }
+}
+
+fn versions<DB: diesel::backend::Backend>(
+    source: &EmbeddedMigrations,
+) -> diesel::migration::Result<BTreeSet<String>>
+where
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    let migrations = MigrationSource::<DB>::migrations(source)?;
+    Ok(migrations.iter().map(|migration| migration.name().version().to_string()).collect())
+}
+
+fn missing<DB, C>(conn: &mut C, source: &EmbeddedMigrations) -> Result<Vec<String>, StoreError>
+where
+    DB: diesel::backend::Backend,
+    C: MigrationHarness<DB>,
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    let applied = conn.applied_migrations().map_err(refused)?;
+    let applied: BTreeSet<String> = applied.iter().map(ToString::to_string).collect();
+    if let Err(error @ StoreError::SchemaNewer { .. }) = check(&applied) {
+        return Err(error);
+    }
+    let known = versions::<DB>(source).map_err(refused)?;
+    Ok(known.difference(&applied).cloned().collect())
+}
+
+fn apply<DB, C>(conn: &mut C, source: EmbeddedMigrations) -> Result<Vec<String>, StoreError>
+where
+    DB: diesel::backend::Backend,
+    C: MigrationHarness<DB>,
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    missing::<DB, C>(conn, &source)?;
+    let applied = conn.run_pending_migrations(source).map_err(refused)?;
+    Ok(applied.iter().map(ToString::to_string).collect())
+}
+
+fn connect_sqlite(url: &DatabaseUrl) -> Result<diesel::SqliteConnection, StoreError> {
+    let DatabaseUrl::Sqlite(path) = url else { return Err(StoreError::Url("expected sqlite://PATH".into())) };
+    sqlite_connection(path, SQLITE_BUSY).map_err(unreachable_database)
+}
+
+/// Runs `work` on a connection of its own under the advisory lock.
+fn with_postgres<T>(
+    url: &DatabaseUrl,
+    work: impl FnOnce(&mut PgConn) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let DatabaseUrl::Postgres(url) = url else {
+        return Err(StoreError::Url("expected postgres://…".into()));
+    };
+    let connect = <PgConn as Connection>::establish(url.expose_secret());
+    let mut conn = connect.map_err(unreachable_database)?;
+    let lock = format!("SELECT pg_advisory_lock({ADVISORY_LOCK})");
+    conn.batch_execute(&lock).map_err(|error| refused(error.into()))?;
+    // The lock ends with the session, which ends here.
+    work(&mut conn)
+}
+
+fn unreachable_database(error: ConnectionError) -> StoreError {
+    StoreError::Unavailable { operation: "connecting to migrate", source: Box::new(error) }
+}
+
+fn refused(source: Failure) -> StoreError {
+    StoreError::Refused { operation: "migrating", source }
+}

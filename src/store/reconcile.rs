@@ -1,0 +1,308 @@
+//! What reconcile sees, and its repairs (SPEC section 8). The decisions are the domain's.
+
+use std::time::Duration;
+
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+
+use super::backend::{Backend, Conn};
+use super::claims::{requeue, to_limit};
+use super::error::{Problem, StoreError};
+use super::instances::live;
+use super::records::CandidateFilter;
+use super::rows::{InstantRow, NumberRow, RunRow, instant, run_columns};
+use super::runs::{Seen, closed, complete, lock, save};
+use super::settle::{AttemptEnd, Over, end_attempt};
+use super::statement::{Statement, sql};
+use super::types::{Document, SqlInstant, Word, sql as types};
+use crate::clock::Instant;
+use crate::domain::counts::Counts;
+use crate::domain::failure::{Code, Failure};
+use crate::domain::reconcile::{AdapterEnd, AdapterRun, Observation, Repair};
+use crate::domain::run::{AttemptOutcome, Completion, Lease, Outcome, Run, Status};
+use crate::ids::{RunId, SnapshotId, WorkspaceId};
+
+/// A run whose owner is not alive at `$1`.
+const LEASE_GONE: &str =
+    concat!("NOT EXISTS (SELECT 1 FROM instances i WHERE i.id = r.lease_owner AND ", live!("$1"), ")");
+
+/// See [`super::Store::orphans`].
+pub async fn orphans(backend: &Backend, limit: usize) -> Result<Vec<Run>, StoreError> {
+    let text = format!(
+        concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM operation_runs r WHERE r.status = 'running' AND {} ORDER BY r.id LIMIT $2"
+        ),
+        LEASE_GONE
+    );
+    let rows: Vec<RunRow> = backend
+        .read("finding orphaned runs", move |conn| {
+            Box::pin(async move {
+                let now = conn.now().await?;
+                conn.rows(sql(text).bind(now).bind(to_limit(limit))).await
+            })
+        })
+        .await?;
+    Ok(rows.into_iter().map(Run::from).collect())
+}
+
+/// The rule, as one condition on `operation_runs r`: `$1` is now, `$2` the instant before which a queued run waits too
+/// long, `$3` the one before which an adapter run ended too long ago. It says no more and no less than what
+/// [`crate::domain::reconcile::decide`] acts on, so that a workspace without work for it gets no run.
+fn candidates() -> String {
+    format!(
+        "((r.status = 'running' AND ({LEASE_GONE} OR EXISTS (SELECT 1 FROM snapshots s \
+         WHERE s.operation_run_id = r.id AND s.lease_token = r.lease_token AND s.state <> 'building' \
+         AND s.completed_at <= $3))) \
+         OR (r.status = 'queued' AND r.updated_at <= $2 AND coalesce(r.next_attempt_at, r.created_at) <= $2 \
+         AND EXISTS (SELECT 1 FROM instances i WHERE {} AND i.started_at <= $2) \
+         AND NOT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = r.tenant_id AND b.status = 'running')) \
+         OR (r.status = 'completed' AND r.id IN (SELECT s.operation_run_id FROM snapshots s \
+         WHERE s.state = 'building')))",
+        live!("$1")
+    )
+}
+
+fn bound(statement: Statement, filter: &CandidateFilter, now: Instant) -> Statement {
+    statement.bind(now).bind(before(now, filter.queued_max)).bind(before(now, filter.adapter_grace))
+}
+
+fn before(now: Instant, age: Duration) -> Instant {
+    // LIMIT: an age that no calendar can subtract means never; a century is as good.
+    now - chrono::Duration::from_std(age).unwrap_or(CENTURY).min(CENTURY)
+}
+
+const CENTURY: chrono::Duration = chrono::Duration::days(36_525);
+
+/// See [`super::Store::workspaces_with_candidates`].
+pub async fn workspaces_with_candidates(
+    backend: &Backend,
+    filter: CandidateFilter,
+) -> Result<Vec<WorkspaceId>, StoreError> {
+    // Looked for by what is active or building, both few, rather than by all runs of a workspace.
+    let text = format!(
+        "SELECT DISTINCT r.workspace_id AS n FROM operation_runs r WHERE \
+         (r.status IN ('queued', 'running') OR r.id IN (SELECT b.operation_run_id FROM snapshots b \
+         WHERE b.state = 'building')) AND {} ORDER BY n",
+        candidates()
+    );
+    let rows: Vec<NumberRow> = backend
+        .read("finding workspaces to reconcile", move |conn| {
+            Box::pin(async move {
+                let now = conn.now().await?;
+                conn.rows(bound(sql(text), &filter, now)).await
+            })
+        })
+        .await?;
+    Ok(rows.into_iter().map(|row| WorkspaceId(row.n)).collect())
+}
+
+#[derive(QueryableByName)]
+struct SeenRow {
+    #[diesel(embed)]
+    run: RunRow,
+    #[diesel(sql_type = Bool)]
+    lease_gone: bool,
+    #[diesel(sql_type = Bool)]
+    tenant_busy: bool,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    snapshot_id: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    snapshot_token: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    snapshot_outcome: Option<Word<Outcome>>,
+    #[diesel(sql_type = Nullable<types::Instant>)]
+    snapshot_ended_at: Option<SqlInstant>,
+}
+
+/// See [`super::Store::observe`].
+pub async fn observe(
+    backend: &Backend,
+    workspace: WorkspaceId,
+    filter: CandidateFilter,
+    except: RunId,
+    limit: usize,
+) -> Result<Vec<Observation>, StoreError> {
+    // The latest snapshot of a run; for a completed run the one that is still open.
+    let text = format!(
+        concat!(
+            "SELECT ",
+            run_columns!(),
+            ", (r.status = 'running' AND {gone}) AS lease_gone, \
+             EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = r.tenant_id AND b.id <> r.id \
+             AND b.status = 'running') AS tenant_busy, \
+             a.id AS snapshot_id, a.lease_token AS snapshot_token, a.outcome AS snapshot_outcome, \
+             a.completed_at AS snapshot_ended_at \
+             FROM operation_runs r LEFT JOIN snapshots a ON a.id = (SELECT s.id FROM snapshots s \
+             WHERE s.operation_run_id = r.id AND (r.status <> 'completed' OR s.state = 'building') \
+             ORDER BY s.lease_token DESC LIMIT 1) \
+             WHERE r.workspace_id = $4 AND r.id <> $5 \
+             AND (r.status IN ('queued', 'running') OR r.id IN (SELECT b.operation_run_id FROM snapshots b \
+             WHERE b.state = 'building')) AND {candidates} ORDER BY r.id LIMIT $6"
+        ),
+        gone = LEASE_GONE,
+        candidates = candidates()
+    );
+    backend
+        .view("observing the ledger", move |conn| {
+            Box::pin(async move {
+                let now = conn.now().await?;
+                let served_since = served_since(conn, now).await?;
+                let statement =
+                    bound(sql(text), &filter, now).bind(workspace.0).bind(except.0).bind(to_limit(limit));
+                let rows: Vec<SeenRow> = conn.rows(statement).await?;
+                Ok(rows.into_iter().map(|row| observation(row, served_since)).collect())
+            })
+        })
+        .await
+}
+
+async fn served_since(conn: &mut Conn<'_>, now: Instant) -> Result<Option<Instant>, Problem> {
+    const TEXT: &str = concat!("SELECT min(i.started_at) AS at FROM instances i WHERE ", live!("$1"));
+    let row: Option<InstantRow> = conn.row(sql(TEXT).bind(now)).await?;
+    Ok(row.and_then(|row| instant(row.at)))
+}
+
+fn observation(row: SeenRow, served_since: Option<Instant>) -> Observation {
+    let run = Run::from(row.run);
+    let token = run.lease_token.0;
+    let end = row.snapshot_ended_at.zip(row.snapshot_outcome);
+    Observation {
+        lease_gone: row.lease_gone,
+        tenant_busy: row.tenant_busy,
+        served_since,
+        adapter: row.snapshot_id.map(|id| AdapterRun {
+            snapshot_id: SnapshotId(id),
+            of_latest_claim: row.snapshot_token == Some(token),
+            terminal: end.map(|(SqlInstant(at), Word(outcome))| AdapterEnd { at, outcome }),
+        }),
+        run,
+    }
+}
+
+/// See [`super::Store::repair`].
+pub async fn repair(
+    backend: &Backend,
+    seen: &Observation,
+    repair: Repair,
+    cooldown: Duration,
+) -> Result<Option<Run>, StoreError> {
+    let seen = seen.clone();
+    backend
+        .write("repairing a run", move |conn| {
+            Box::pin(async move {
+                let now = conn.now().await?;
+                let Some(run) = lock(conn, seen.run.id).await? else { return Ok(None) };
+                if run.status != seen.run.status || run.lease_token != seen.run.lease_token {
+                    return Ok(None);
+                }
+                match repair {
+                    Repair::CloseAdapter => close_adapter(conn, run, now).await,
+                    Repair::CompleteFromAdapter => from_adapter(conn, run, cooldown, now).await,
+                    Repair::Requeue | Repair::CompleteLeaseExpired | Repair::CompleteCancelled => {
+                        after_lost_lease(conn, run, repair, cooldown, now).await
+                    }
+                    Repair::CompleteStaleQueued => stale_queued(conn, run, cooldown, now).await,
+                }
+            })
+        })
+        .await
+}
+
+async fn close_adapter(conn: &mut Conn<'_>, run: Run, now: Instant) -> Result<Option<Run>, Problem> {
+    const TEXT: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
+         WHERE operation_run_id = $2 AND state = 'building'";
+    let closed = conn.execute(sql(TEXT).bind(now).bind(run.id.0)).await?;
+    Ok((run.status == Status::Completed && closed > 0).then_some(run))
+}
+
+#[derive(QueryableByName)]
+struct EndRow {
+    #[diesel(sql_type = Text)]
+    outcome: Word<Outcome>,
+    #[diesel(sql_type = types::Document)]
+    summary_counts: Document<Counts>,
+    #[diesel(sql_type = types::Document)]
+    failure_summary: Document<Vec<Failure>>,
+}
+
+async fn from_adapter(
+    conn: &mut Conn<'_>,
+    mut run: Run,
+    cooldown: Duration,
+    now: Instant,
+) -> Result<Option<Run>, Problem> {
+    const TEXT: &str = "SELECT outcome, summary_counts, failure_summary FROM snapshots \
+         WHERE operation_run_id = $1 AND lease_token = $2 AND state <> 'building'";
+    let row: Option<EndRow> = conn.row(sql(TEXT).bind(run.id.0).bind(run.lease_token.0)).await?;
+    let Some(row) = row.filter(|_| run.status == Status::Running) else { return Ok(None) };
+    let mut failures = row.failure_summary.0;
+    let failed = row.outcome.0 != Outcome::Succeeded;
+    if failed && failures.is_empty() {
+        failures.push(Failure::new(Code::RunAdapterOutOfSync, "its adapter run failed without saying why"));
+    }
+    let end = Completion {
+        outcome: row.outcome.0,
+        counts: row.summary_counts.0,
+        failures: if failed { failures } else { Vec::new() },
+        context: serde_json::Map::new(),
+        cooldown,
+    };
+    let lease = Lease { run_id: run.id, token: run.lease_token };
+    end_attempt(conn, lease, AttemptEnd::completing(&end), Over::Open, now).await?;
+    let seen = Seen::of(&run);
+    complete(&mut run, end, now);
+    Ok(save(conn, seen, &run).await?.then_some(run))
+}
+
+/// RACE: the owner may have renewed its lease since the observation; then the run is its own again.
+async fn after_lost_lease(
+    conn: &mut Conn<'_>,
+    mut run: Run,
+    repair: Repair,
+    cooldown: Duration,
+    now: Instant,
+) -> Result<Option<Run>, Problem> {
+    let text = format!(
+        "SELECT r.id AS n FROM operation_runs r WHERE {LEASE_GONE} AND r.id = $2 AND r.status = 'running'"
+    );
+    let gone: Option<NumberRow> = conn.row(sql(text).bind(now).bind(run.id.0)).await?;
+    if gone.is_none() {
+        return Ok(None);
+    }
+    let expired = Failure::new(Code::RunLeaseExpired, "its instance stopped or could not renew its lease");
+    let end = AttemptEnd {
+        outcome: AttemptOutcome::LeaseExpired,
+        counts: Counts::default(),
+        failures: vec![expired.clone()],
+        reason: None,
+    };
+    end_attempt(conn, Lease { run_id: run.id, token: run.lease_token }, end, Over::Open, now).await?;
+    let end = match repair {
+        Repair::Requeue => return requeue(conn, run, now).await,
+        Repair::CompleteCancelled => {
+            let failure = Failure::new(Code::RunCancelled, "cancelled; its instance had stopped");
+            closed(failure, Duration::ZERO)
+        }
+        _ => closed(expired, cooldown),
+    };
+    let seen = Seen::of(&run);
+    complete(&mut run, end, now);
+    Ok(save(conn, seen, &run).await?.then_some(run))
+}
+
+async fn stale_queued(
+    conn: &mut Conn<'_>,
+    mut run: Run,
+    cooldown: Duration,
+    now: Instant,
+) -> Result<Option<Run>, Problem> {
+    if run.status != Status::Queued {
+        return Ok(None);
+    }
+    let seen = Seen::of(&run);
+    let failure = Failure::new(Code::RunStaleQueued, "no instance picked it up in time");
+    complete(&mut run, closed(failure, cooldown), now);
+    Ok(save(conn, seen, &run).await?.then_some(run))
+}

@@ -1,0 +1,188 @@
+//! Runs: reading them, and the one statement that every transition of an active run is written with.
+
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Text};
+
+use super::backend::{Backend, Conn};
+use super::cursor::{after_id, next_of, rows_of};
+use super::error::{Problem, StoreError};
+use super::records::{Page, RunQuery};
+use super::rows::{ATTEMPT_COLUMNS, AttemptRow, RunRow, outcome_word, run_columns, status_word};
+use super::statement::sql;
+use super::types::{DocumentText, Word};
+use crate::clock::Instant;
+use crate::domain::failure::Failure;
+use crate::domain::identity::IdentityHash;
+use crate::domain::operation::Operation;
+use crate::domain::run::{Attempt, Completion, Outcome, Run, Status};
+use crate::ids::{LeaseToken, RunId};
+
+// --- transitions -----------------------------------------------------------------------------------------------------
+
+/// A run, locked until the end of the transaction.
+pub async fn lock(conn: &mut Conn<'_>, run: RunId) -> Result<Option<Run>, Problem> {
+    const TEXT: &str = concat!("SELECT ", run_columns!(), " FROM operation_runs r WHERE r.id = $1");
+    const LOCKED: &str =
+        concat!("SELECT ", run_columns!(), " FROM operation_runs r WHERE r.id = $1 FOR NO KEY UPDATE");
+    let text = if conn.lock("lock").is_empty() { TEXT } else { LOCKED };
+    let row: Option<RunRow> = conn.row(sql(text).bind(run.0)).await?;
+    Ok(row.map(Run::from))
+}
+
+/// What a transition was decided on: it is written only while the row still shows it.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    /// The run.
+    pub id: RunId,
+    status: Status,
+    token: LeaseToken,
+}
+
+impl Seen {
+    /// What `run` shows.
+    pub fn of(run: &Run) -> Self {
+        Self { id: run.id, status: run.status, token: run.lease_token }
+    }
+}
+
+/// Writes the changeable part of a run; false when the row no longer shows `seen`, and then nothing is written.
+pub async fn save(conn: &mut Conn<'_>, seen: Seen, run: &Run) -> Result<bool, Problem> {
+    const TEXT: &str = "UPDATE operation_runs SET status = $1, outcome = $2, summary_counts = $3, \
+         failure_summary = $4, context = $5, started_at = $6, completed_at = $7, updated_at = $8, attempt = $9, \
+         next_attempt_at = $10, cancel_requested_at = $11, lease_token = $12, lease_owner = $13, \
+         cooldown_until = $14, holds_identity = $15 WHERE id = $16 AND status = $17 AND lease_token = $18";
+    let statement = sql(TEXT)
+        .bind(status_word(run.status))
+        .bind(outcome_word(run.outcome))
+        .bind(DocumentText::of(&run.summary_counts))
+        .bind(DocumentText::of(&run.failure_summary))
+        .bind(DocumentText::of(&run.context))
+        .bind(run.started_at)
+        .bind(run.completed_at)
+        .bind(run.updated_at)
+        .bind(run.attempt)
+        .bind(run.next_attempt_at)
+        .bind(run.cancel_requested_at)
+        .bind(run.lease_token.0)
+        .bind(run.lease_owner.map(|owner| owner.0))
+        .bind(run.cooldown_until)
+        .bind(run.holds_identity)
+        .bind(seen.id.0)
+        .bind(status_word(seen.status))
+        .bind(seen.token.0);
+    Ok(conn.execute(statement).await? == 1)
+}
+
+/// Completes a run in memory: the outcome, and whether it goes on holding its identity.
+pub fn complete(run: &mut Run, end: Completion, now: Instant) {
+    let cooling = !end.cooldown.is_zero();
+    run.status = Status::Completed;
+    run.outcome = end.outcome;
+    run.summary_counts = end.counts;
+    run.failure_summary = end.failures;
+    run.context.extend(end.context);
+    run.completed_at = Some(now);
+    run.updated_at = now;
+    run.next_attempt_at = None;
+    run.lease_owner = None;
+    run.holds_identity = cooling;
+    run.cooldown_until = cooling.then(|| now + end.cooldown);
+}
+
+/// The completion of a run that ends for a reason of the ledger's own.
+pub fn closed(failure: Failure, cooldown: std::time::Duration) -> Completion {
+    Completion {
+        outcome: Outcome::Failed,
+        counts: crate::domain::counts::Counts::default(),
+        failures: vec![failure],
+        context: serde_json::Map::new(),
+        cooldown,
+    }
+}
+
+// --- reading ---------------------------------------------------------------------------------------------------------
+
+/// See [`super::Store::run`].
+pub async fn run(backend: &Backend, id: RunId) -> Result<Option<Run>, StoreError> {
+    const TEXT: &str = concat!("SELECT ", run_columns!(), " FROM operation_runs r WHERE r.id = $1");
+    let row: Option<RunRow> = backend
+        .read("reading a run", move |conn| Box::pin(async move { conn.row(sql(TEXT).bind(id.0)).await }))
+        .await?;
+    Ok(row.map(Run::from))
+}
+
+/// See [`super::Store::runs`].
+pub async fn runs(backend: &Backend, query: RunQuery) -> Result<Page<Run>, StoreError> {
+    let after = after_id(query.page.cursor.as_deref())?;
+    let limit = query.page.limit;
+    let mut statement = sql(concat!("SELECT ", run_columns!(), " FROM operation_runs r WHERE r.id < "))
+        .bind(after.unwrap_or(i64::MAX));
+    statement.push("$1");
+    // The values are the statement's; the texts are as many as there are combinations of filters.
+    let mut only = |condition: &str, value: Option<super::statement::Value>| {
+        if let Some(value) = value {
+            statement.push(condition);
+            statement.push_value(value);
+        }
+    };
+    only(" AND r.workspace_id = ", query.workspace_id.map(|id| id.0.into()));
+    only(" AND r.tenant_id = ", query.tenant_id.map(|id| id.0.into()));
+    only(" AND r.type = ", query.operation.map(|operation| operation.as_str().into()));
+    only(" AND r.status = ", query.status.map(|status| status_word(status).into()));
+    only(" AND r.outcome = ", query.outcome.map(|outcome| outcome_word(outcome).into()));
+    only(" AND r.run_identity_hash = ", query.identity.map(|hash| hash.to_string().into()));
+    statement.push(" ORDER BY r.id DESC LIMIT ");
+    statement.push_value(rows_of(limit));
+    let rows: Vec<RunRow> =
+        backend.read("listing runs", move |conn| Box::pin(async move { conn.rows(statement).await })).await?;
+    Ok(next_of(rows.into_iter().map(Run::from).collect(), limit, |run| run.id.0))
+}
+
+/// See [`super::Store::attempts`].
+pub async fn attempts(backend: &Backend, run: RunId) -> Result<Vec<Attempt>, StoreError> {
+    let text = format!("SELECT {ATTEMPT_COLUMNS} FROM run_attempts WHERE run_id = $1 ORDER BY lease_token");
+    let rows: Vec<AttemptRow> = backend
+        .read("reading attempts", move |conn| Box::pin(async move { conn.rows(sql(text).bind(run.0)).await }))
+        .await?;
+    Ok(rows.into_iter().map(Attempt::from).collect())
+}
+
+/// See [`super::Store::holder`].
+pub async fn holder(backend: &Backend, identity: IdentityHash) -> Result<Option<Run>, StoreError> {
+    const TEXT: &str = concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM operation_runs r WHERE r.run_identity_hash = $1 AND r.holds_identity \
+         AND (r.status <> 'completed' OR r.cooldown_until > $2) ORDER BY r.id DESC LIMIT 1"
+    );
+    let row: Option<RunRow> = backend
+        .read("reading a holder", move |conn| {
+            Box::pin(async move {
+                let now = conn.now().await?;
+                conn.row(sql(TEXT).bind(identity.to_string()).bind(now)).await
+            })
+        })
+        .await?;
+    Ok(row.map(Run::from))
+}
+
+#[derive(QueryableByName)]
+struct TotalRow {
+    #[diesel(sql_type = Text, column_name = "type")]
+    operation: Word<Operation>,
+    #[diesel(sql_type = Text)]
+    status: Word<Status>,
+    #[diesel(sql_type = Text)]
+    outcome: Word<Outcome>,
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+/// See [`super::Store::run_totals`].
+pub async fn run_totals(backend: &Backend) -> Result<Vec<(Operation, Status, Outcome, i64)>, StoreError> {
+    const TEXT: &str = "SELECT type, status, outcome, count(*) AS n FROM operation_runs \
+         GROUP BY type, status, outcome ORDER BY type, status, outcome";
+    let rows: Vec<TotalRow> =
+        backend.read("counting runs", |conn| Box::pin(async move { conn.rows(sql(TEXT)).await })).await?;
+    Ok(rows.into_iter().map(|row| (row.operation.0, row.status.0, row.outcome.0, row.n)).collect())
+}

@@ -1,0 +1,233 @@
+//! Settlements: how an attempt, and perhaps its run, ends; and cancellation (SPEC section 5).
+
+use diesel::QueryableByName;
+use diesel::sql_types::Text;
+
+use super::backend::{Backend, Conn};
+use super::error::{Problem, StoreError};
+use super::records::{Cancel, Settled};
+use super::rows::attempt_word;
+use super::runs::{Seen, closed, complete, lock, save};
+use super::statement::sql;
+use super::types::{Document, DocumentText, Word, sql as types};
+use crate::clock::Instant;
+use crate::domain::counts::Counts;
+use crate::domain::failure::{Code, Failure};
+use crate::domain::run::{
+    AttemptOutcome, Completion, HandBackReason, Lease, Outcome, Run, Settlement, Status,
+};
+use crate::ids::RunId;
+
+/// How an attempt's row ends.
+pub struct AttemptEnd {
+    /// How.
+    pub outcome: AttemptOutcome,
+    /// What it counted.
+    pub counts: Counts,
+    /// Why it failed.
+    pub failures: Vec<Failure>,
+    /// Why it was handed back.
+    pub reason: Option<&'static str>,
+}
+
+impl AttemptEnd {
+    fn of(settlement: &Settlement) -> Self {
+        match settlement {
+            Settlement::Complete(end) => Self::completing(end),
+            Settlement::Retry { counts, failures, .. } => Self {
+                outcome: AttemptOutcome::Retried,
+                counts: counts.clone(),
+                failures: failures.clone(),
+                reason: None,
+            },
+            Settlement::HandBack { reason } => Self {
+                outcome: AttemptOutcome::HandedBack,
+                counts: Counts::default(),
+                failures: Vec::new(),
+                reason: Some(match reason {
+                    HandBackReason::Draining => "draining",
+                    HandBackReason::Fenced => "fenced",
+                }),
+            },
+        }
+    }
+
+    /// The end of the attempt that completes its run.
+    pub fn completing(end: &Completion) -> Self {
+        Self {
+            outcome: match end.outcome {
+                Outcome::Succeeded => AttemptOutcome::Succeeded,
+                Outcome::Failed | Outcome::Pending => AttemptOutcome::Failed,
+            },
+            counts: end.counts.clone(),
+            failures: end.failures.clone(),
+            reason: None,
+        }
+    }
+
+    fn code(&self) -> Option<Code> {
+        match self.outcome {
+            AttemptOutcome::Stale => Some(Code::RunStaleAttemptResult),
+            _ => self.failures.first().map(|failure| failure.code),
+        }
+    }
+}
+
+/// Which attempts an end may be written to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// One that is still open.
+    Open,
+    /// Whatever it shows.
+    Any,
+}
+
+/// Ends an attempt's row.
+pub async fn end_attempt(
+    conn: &mut Conn<'_>,
+    lease: Lease,
+    end: AttemptEnd,
+    over: Over,
+    now: Instant,
+) -> Result<(), Problem> {
+    const TEXT: &str = "UPDATE run_attempts SET outcome = $1, ended_at = $2, code = $3, summary_counts = $4, \
+         failure_summary = $5, hand_back_reason = $6 \
+         WHERE run_id = $7 AND lease_token = $8 AND ($9 OR outcome = 'running')";
+    let statement = sql(TEXT)
+        .bind(attempt_word(end.outcome))
+        .bind(now)
+        .bind(end.code().map(Code::as_str))
+        .bind(DocumentText::of(&end.counts))
+        .bind(DocumentText::of(&end.failures))
+        .bind(end.reason)
+        .bind(lease.run_id.0)
+        .bind(lease.token.0)
+        .bind(over == Over::Any);
+    conn.execute(statement).await?;
+    Ok(())
+}
+
+/// See [`super::Store::settle`].
+pub async fn settle(backend: &Backend, lease: Lease, settlement: Settlement) -> Result<Settled, StoreError> {
+    if let Settlement::Complete(end) = &settlement {
+        debug_assert!(end.outcome != Outcome::Pending, "a completion has an outcome");
+    }
+    backend
+        .write("settling an attempt", move |conn| {
+            Box::pin(async move {
+                let now = conn.now().await?;
+                let Some(run) = lock(conn, lease.run_id).await? else { return Ok(Settled::Stale) };
+                if run.status == Status::Running && run.lease_token == lease.token {
+                    return settle_live(conn, run, lease, settlement, now).await;
+                }
+                settle_late(conn, run, lease, &settlement, now).await
+            })
+        })
+        .await
+}
+
+async fn settle_live(
+    conn: &mut Conn<'_>,
+    mut run: Run,
+    lease: Lease,
+    settlement: Settlement,
+    now: Instant,
+) -> Result<Settled, Problem> {
+    let seen = Seen::of(&run);
+    let end = AttemptEnd::of(&settlement);
+    match settlement {
+        Settlement::Complete(end) => complete(&mut run, end, now),
+        Settlement::Retry { next_attempt_at, .. } => {
+            back_to_queue(&mut run, now);
+            run.next_attempt_at = Some(next_attempt_at);
+        }
+        Settlement::HandBack { .. } => {
+            back_to_queue(&mut run, now);
+            run.attempt -= 1;
+        }
+    }
+    if !save(conn, seen, &run).await? {
+        return Err(Problem::Corrupt(format!("run {} changed while it was locked", run.id)));
+    }
+    end_attempt(conn, lease, end, Over::Open, now).await?;
+    Ok(Settled::Done(Box::new(run)))
+}
+
+fn back_to_queue(run: &mut Run, now: Instant) {
+    run.status = Status::Queued;
+    run.lease_owner = None;
+    run.next_attempt_at = None;
+    run.updated_at = now;
+}
+
+#[derive(QueryableByName)]
+struct EndedRow {
+    #[diesel(sql_type = Text)]
+    outcome: Word<AttemptOutcome>,
+    #[diesel(sql_type = types::Document)]
+    summary_counts: Document<Counts>,
+    #[diesel(sql_type = types::Document)]
+    failure_summary: Document<Vec<Failure>>,
+}
+
+/// The lease is no longer the run's: either this settlement was written before and its answer got lost, or somebody
+/// else has taken over.
+async fn settle_late(
+    conn: &mut Conn<'_>,
+    run: Run,
+    lease: Lease,
+    settlement: &Settlement,
+    now: Instant,
+) -> Result<Settled, Problem> {
+    const TEXT: &str = "SELECT outcome, summary_counts, failure_summary FROM run_attempts \
+         WHERE run_id = $1 AND lease_token = $2";
+    let ended: Option<EndedRow> = conn.row(sql(TEXT).bind(lease.run_id.0).bind(lease.token.0)).await?;
+    let end = AttemptEnd::of(settlement);
+    let repeated = ended.is_some_and(|row| {
+        row.outcome.0 == end.outcome
+            && row.summary_counts.0 == end.counts
+            && row.failure_summary.0 == end.failures
+    });
+    if repeated {
+        return Ok(Settled::Done(Box::new(run)));
+    }
+    let stale = AttemptEnd { outcome: AttemptOutcome::Stale, ..end };
+    end_attempt(conn, lease, stale, Over::Any, now).await?;
+    Ok(Settled::Stale)
+}
+
+/// See [`super::Store::request_cancel`].
+pub async fn request_cancel(backend: &Backend, run: RunId, by: &str) -> Result<Cancel, StoreError> {
+    let by = by.to_owned();
+    backend
+        .write("cancelling a run", move |conn| {
+            Box::pin(async move {
+                let now = conn.now().await?;
+                let Some(run) = lock(conn, run).await? else { return Ok(Cancel::NotFound) };
+                match run.status {
+                    Status::Completed => Ok(Cancel::AlreadyCompleted(run)),
+                    Status::Running => mark_cancelled(conn, run, by, now).await.map(Cancel::Requested),
+                    Status::Queued => {
+                        let mut run = mark_cancelled(conn, run, by, now).await?;
+                        let seen = Seen::of(&run);
+                        let cancelled = Failure::new(Code::RunCancelled, "cancelled before it ran");
+                        complete(&mut run, closed(cancelled, std::time::Duration::ZERO), now);
+                        save(conn, seen, &run).await?;
+                        Ok(Cancel::Completed(run))
+                    }
+                }
+            })
+        })
+        .await
+}
+
+/// Notes who asked, the first time.
+async fn mark_cancelled(conn: &mut Conn<'_>, mut run: Run, by: String, now: Instant) -> Result<Run, Problem> {
+    const TEXT: &str = "UPDATE operation_runs SET cancel_requested_at = $1, cancel_requested_by = $2 \
+         WHERE id = $3 AND cancel_requested_at IS NULL AND status <> 'completed'";
+    if run.cancel_requested_at.is_none() {
+        conn.execute(sql(TEXT).bind(now).bind(by).bind(run.id.0)).await?;
+        run.cancel_requested_at = Some(now);
+    }
+    Ok(run)
+}

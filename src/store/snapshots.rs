@@ -1,0 +1,447 @@
+//! Snapshots and policies: what fetches read (SPEC section 9). Every write carries its lease, and with an old one
+//! writes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Nullable, Text};
+
+use super::backend::{Backend, Conn, Engine};
+use super::cursor::{after_id, after_policy, next_of, rows_of};
+use super::error::{Problem, StoreError};
+use super::records::{
+    Coverage, Page, PageRequest, Policy, Snapshot, SnapshotEnd, SnapshotItem, StoredPolicy, StoredType,
+};
+use super::rows::{NumberRow, instant, outcome_word};
+use super::statement::sql;
+use super::types::{Document, DocumentText, SqlInstant, Word, sql as types};
+use crate::clock::Instant;
+use crate::domain::assignment::{AssignmentSet, AssignmentsHash, PolicyChanges, PolicyKey};
+use crate::domain::counts::Counts;
+use crate::domain::run::{Lease, Outcome};
+use crate::ids::{RunId, SnapshotId, TenantId, WorkspaceId};
+
+// --- writing ---------------------------------------------------------------------------------------------------------
+
+/// The tenant of the lease's run while the lease is good, and then the run stays as it is until the transaction ends.
+async fn tenant_under(conn: &mut Conn<'_>, lease: Lease) -> Result<Option<TenantId>, Problem> {
+    macro_rules! under_lease {
+        ($lock:literal) => {
+            concat!(
+                "SELECT tenant_id AS n FROM operation_runs WHERE id = $1 AND lease_token = $2 \
+                 AND status = 'running' AND tenant_id IS NOT NULL",
+                $lock
+            )
+        };
+    }
+    let text = if conn.lock("lock").is_empty() { under_lease!("") } else { under_lease!(" FOR SHARE") };
+    let row: Option<NumberRow> = conn.row(sql(text).bind(lease.run_id.0).bind(lease.token.0)).await?;
+    Ok(row.map(|row| TenantId(row.n)))
+}
+
+/// The tenant, while the lease is good and `snapshot` is the one that it builds.
+async fn building(
+    conn: &mut Conn<'_>,
+    lease: Lease,
+    snapshot: SnapshotId,
+) -> Result<Option<TenantId>, Problem> {
+    const TEXT: &str = "SELECT id AS n FROM snapshots \
+         WHERE id = $1 AND operation_run_id = $2 AND lease_token = $3 AND state = 'building'";
+    let Some(tenant) = tenant_under(conn, lease).await? else { return Ok(None) };
+    let statement = sql(TEXT).bind(snapshot.0).bind(lease.run_id.0).bind(lease.token.0);
+    let row: Option<NumberRow> = conn.row(statement).await?;
+    Ok(row.map(|_| tenant))
+}
+
+/// See [`super::Store::begin_snapshot`].
+pub async fn begin(backend: &Backend, lease: Lease) -> Result<Option<SnapshotId>, StoreError> {
+    const ABANDON: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
+         WHERE operation_run_id = $2 AND state = 'building' AND lease_token <> $3";
+    const OPEN: &str = "SELECT id AS n FROM snapshots WHERE operation_run_id = $1 AND lease_token = $2";
+    const NEW: &str = "INSERT INTO snapshots (operation_run_id, tenant_id, lease_token, state, outcome, created_at) \
+         VALUES ($1, $2, $3, 'building', 'pending', $4) RETURNING id AS n";
+    backend
+        .write("beginning a snapshot", move |conn| {
+            Box::pin(async move {
+                let (run, token) = (lease.run_id.0, lease.token.0);
+                let Some(tenant) = tenant_under(conn, lease).await? else { return Ok(None) };
+                let now = conn.now().await?;
+                conn.execute(sql(ABANDON).bind(now).bind(run).bind(token)).await?;
+                // Asked for a second time, as after a lost answer: the same snapshot.
+                let open: Option<NumberRow> = conn.row(sql(OPEN).bind(run).bind(token)).await?;
+                let row = match open {
+                    Some(row) => Some(row),
+                    None => conn.row(sql(NEW).bind(run).bind(tenant.0).bind(token).bind(now)).await?,
+                };
+                Ok(row.map(|row: NumberRow| SnapshotId(row.n)))
+            })
+        })
+        .await
+}
+
+#[derive(QueryableByName)]
+struct CoverageRow {
+    #[diesel(sql_type = types::Document)]
+    coverage: Document<BTreeMap<String, Coverage>>,
+}
+
+/// See [`super::Store::write_type`].
+pub async fn write_type(
+    backend: &Backend,
+    lease: Lease,
+    snapshot: SnapshotId,
+    reading: StoredType,
+) -> Result<bool, StoreError> {
+    const COVERAGE: &str = "SELECT coverage FROM snapshots WHERE id = $1";
+    const COVERED: &str = "UPDATE snapshots SET coverage = $1 WHERE id = $2";
+    const CLEAR: &str = "DELETE FROM snapshot_items WHERE snapshot_id = $1 AND policy_type = $2";
+    // Canonical bytes are made before the writer is taken.
+    let policies: Vec<Written> = reading.policies.into_iter().map(Written::from).collect();
+    backend
+        .write("storing what was read of a type", move |conn| {
+            Box::pin(async move {
+                if building(conn, lease, snapshot).await?.is_none() {
+                    return Ok(false);
+                }
+                let row: Option<CoverageRow> = conn.row(sql(COVERAGE).bind(snapshot.0)).await?;
+                let mut coverage = row.map(|row| row.coverage.0).unwrap_or_default();
+                let again = coverage.insert(reading.policy_type.clone(), reading.coverage).is_some();
+                conn.execute(sql(COVERED).bind(DocumentText::of(&coverage)).bind(snapshot.0)).await?;
+                if again {
+                    let clear = sql(CLEAR).bind(snapshot.0).bind(reading.policy_type.clone());
+                    conn.execute(clear).await?;
+                }
+                let now = conn.now().await?;
+                match conn.engine() {
+                    Engine::Sqlite => {
+                        write_items(conn, snapshot, &reading.policy_type, policies, now).await?;
+                    }
+                    Engine::Postgres => {
+                        write_items_as_set(conn, snapshot, &reading.policy_type, policies, now).await?;
+                    }
+                }
+                Ok(true)
+            })
+        })
+        .await
+}
+
+/// A policy as it is written.
+struct Written {
+    policy_id: String,
+    name: String,
+    hash: String,
+    canonical: String,
+}
+
+impl From<StoredPolicy> for Written {
+    fn from(policy: StoredPolicy) -> Self {
+        let canonical = policy.assignments.canonical();
+        Self {
+            policy_id: policy.policy_id,
+            name: policy.name,
+            hash: policy.hash.to_string(),
+            canonical: String::from_utf8(canonical).expect("canonical JSON is UTF-8"),
+        }
+    }
+}
+
+async fn write_items(
+    conn: &mut Conn<'_>,
+    snapshot: SnapshotId,
+    policy_type: &str,
+    policies: Vec<Written>,
+    now: Instant,
+) -> Result<(), Problem> {
+    const SET: &str = "INSERT INTO assignment_sets (hash, assignments, created_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (hash) DO NOTHING";
+    const ITEM: &str = "INSERT INTO snapshot_items (snapshot_id, policy_type, policy_id, name, assignments_hash) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (snapshot_id, policy_type, policy_id) DO NOTHING";
+    for policy in policies {
+        conn.execute(sql(SET).bind(policy.hash.clone()).bind(policy.canonical).bind(now)).await?;
+        let item = sql(ITEM)
+            .bind(snapshot.0)
+            .bind(policy_type.to_owned())
+            .bind(policy.policy_id)
+            .bind(policy.name)
+            .bind(policy.hash);
+        conn.execute(item).await?;
+    }
+    Ok(())
+}
+
+/// ORDER: sets are inserted by hash, so that two fetches that share sets cannot wait for each other.
+async fn write_items_as_set(
+    conn: &mut Conn<'_>,
+    snapshot: SnapshotId,
+    policy_type: &str,
+    policies: Vec<Written>,
+    now: Instant,
+) -> Result<(), Problem> {
+    const SETS: &str = "INSERT INTO assignment_sets (hash, assignments, created_at) \
+         SELECT DISTINCT ON (b.hash) b.hash, b.assignments, $3 FROM unnest($1, $2) AS b (hash, assignments) \
+         ORDER BY b.hash COLLATE \"C\" ON CONFLICT (hash) DO NOTHING";
+    const ITEMS: &str = "INSERT INTO snapshot_items (snapshot_id, policy_type, policy_id, name, assignments_hash) \
+         SELECT $1, $2, b.policy_id, b.name, b.hash FROM unnest($3, $4, $5) AS b (policy_id, name, hash) \
+         ON CONFLICT (snapshot_id, policy_type, policy_id) DO NOTHING";
+    let hashes: Vec<String> = policies.iter().map(|policy| policy.hash.clone()).collect();
+    let sets: Vec<String> = policies.iter().map(|policy| policy.canonical.clone()).collect();
+    let (ids, names): (Vec<_>, Vec<_>) =
+        policies.into_iter().map(|policy| (policy.policy_id, policy.name)).unzip();
+    conn.execute(sql(SETS).bind(hashes.clone()).bind(sets).bind(now)).await?;
+    let items = sql(ITEMS).bind(snapshot.0).bind(policy_type.to_owned()).bind(ids).bind(names).bind(hashes);
+    conn.execute(items).await?;
+    Ok(())
+}
+
+/// See [`super::Store::finish_snapshot`].
+pub async fn finish(
+    backend: &Backend,
+    lease: Lease,
+    snapshot: SnapshotId,
+    end: SnapshotEnd,
+    changes: PolicyChanges,
+) -> Result<bool, StoreError> {
+    const END: &str = "UPDATE snapshots SET state = 'finished', outcome = $1, summary_counts = $2, \
+         failure_summary = $3, coverage = $4, completed_at = $5 WHERE id = $6";
+    const POLICIES: &str = "INSERT INTO policies (tenant_id, policy_type, policy_id, name, assignments_hash, \
+         snapshot_id, read_at) SELECT $1, i.policy_type, i.policy_id, i.name, i.assignments_hash, i.snapshot_id, $2 \
+         FROM snapshot_items i WHERE i.snapshot_id = $3 \
+         ON CONFLICT (tenant_id, policy_type, policy_id) DO UPDATE SET name = excluded.name, \
+         assignments_hash = excluded.assignments_hash, snapshot_id = excluded.snapshot_id, \
+         read_at = excluded.read_at, deleted_at = NULL";
+    const GONE: &str = "UPDATE policies SET deleted_at = $1 \
+         WHERE tenant_id = $2 AND policy_type = $3 AND policy_id = $4 AND deleted_at IS NULL";
+    backend
+        .write("ending a snapshot", move |conn| {
+            Box::pin(async move {
+                let Some(tenant) = building(conn, lease, snapshot).await? else { return Ok(false) };
+                let now = conn.now().await?;
+                let statement = sql(END)
+                    .bind(outcome_word(end.outcome))
+                    .bind(DocumentText::of(&end.counts))
+                    .bind(DocumentText::of(&end.failures))
+                    .bind(DocumentText::of(&end.coverage))
+                    .bind(now)
+                    .bind(snapshot.0);
+                conn.execute(statement).await?;
+                conn.execute(sql(POLICIES).bind(tenant.0).bind(now).bind(snapshot.0)).await?;
+                for gone in changes.deleted {
+                    let statement =
+                        sql(GONE).bind(now).bind(tenant.0).bind(gone.policy_type).bind(gone.policy_id);
+                    conn.execute(statement).await?;
+                }
+                Ok(true)
+            })
+        })
+        .await
+}
+
+// --- reading ---------------------------------------------------------------------------------------------------------
+
+#[derive(QueryableByName)]
+struct KnownRow {
+    #[diesel(sql_type = Text)]
+    policy_type: String,
+    #[diesel(sql_type = Text)]
+    policy_id: String,
+    #[diesel(sql_type = Text)]
+    assignments_hash: Word<AssignmentsHash>,
+}
+
+/// See [`super::Store::known_policies`].
+pub async fn known_policies(
+    backend: &Backend,
+    tenant: TenantId,
+    types: Option<Vec<String>>,
+) -> Result<BTreeMap<PolicyKey, AssignmentsHash>, StoreError> {
+    const TEXT: &str = "SELECT policy_type, policy_id, assignments_hash FROM policies \
+         WHERE tenant_id = $1 AND deleted_at IS NULL";
+    let rows: Vec<KnownRow> = backend
+        .read("reading known policies", move |conn| {
+            Box::pin(async move { conn.rows(sql(TEXT).bind(tenant.0)).await })
+        })
+        .await?;
+    let types: Option<BTreeSet<String>> = types.map(BTreeSet::from_iter);
+    let wanted = |row: &KnownRow| types.as_ref().is_none_or(|types| types.contains(&row.policy_type));
+    let known = rows.into_iter().filter(wanted).map(|row| {
+        let key = PolicyKey { policy_type: row.policy_type, policy_id: row.policy_id };
+        (key, row.assignments_hash.0)
+    });
+    Ok(known.collect())
+}
+
+#[derive(QueryableByName)]
+struct SnapshotRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = BigInt)]
+    operation_run_id: i64,
+    #[diesel(sql_type = BigInt)]
+    tenant_id: i64,
+    #[diesel(sql_type = BigInt)]
+    workspace_id: i64,
+    #[diesel(sql_type = Text)]
+    outcome: Word<Outcome>,
+    #[diesel(sql_type = types::Instant)]
+    created_at: SqlInstant,
+    #[diesel(sql_type = Nullable<types::Instant>)]
+    completed_at: Option<SqlInstant>,
+    #[diesel(sql_type = types::Document)]
+    summary_counts: Document<Counts>,
+    #[diesel(sql_type = types::Document)]
+    coverage: Document<BTreeMap<String, Coverage>>,
+}
+
+/// A select of snapshots with their workspace, up to its conditions.
+const SNAPSHOTS: &str = "SELECT s.id, s.operation_run_id, s.tenant_id, t.workspace_id, s.outcome, s.created_at, \
+     s.completed_at, s.summary_counts, s.coverage FROM snapshots s JOIN tenants t ON t.id = s.tenant_id WHERE ";
+
+impl From<SnapshotRow> for Snapshot {
+    fn from(row: SnapshotRow) -> Self {
+        Self {
+            id: SnapshotId(row.id),
+            operation_run_id: RunId(row.operation_run_id),
+            tenant_id: TenantId(row.tenant_id),
+            workspace_id: WorkspaceId(row.workspace_id),
+            outcome: row.outcome.0,
+            created_at: row.created_at.0,
+            completed_at: instant(row.completed_at),
+            summary_counts: row.summary_counts.0,
+            coverage: row.coverage.0,
+        }
+    }
+}
+
+/// See [`super::Store::snapshots`].
+pub async fn snapshots(
+    backend: &Backend,
+    tenant: TenantId,
+    page: PageRequest,
+) -> Result<Page<Snapshot>, StoreError> {
+    let mut statement = sql(SNAPSHOTS);
+    statement.push("s.state = 'finished' AND s.tenant_id = ");
+    statement.push_value(tenant.0);
+    statement.push(" AND s.id < ");
+    statement.push_value(after_id(page.cursor.as_deref())?.unwrap_or(i64::MAX));
+    statement.push(" ORDER BY s.id DESC LIMIT ");
+    statement.push_value(rows_of(page.limit));
+    let rows: Vec<SnapshotRow> = backend
+        .read("listing snapshots", move |conn| Box::pin(async move { conn.rows(statement).await }))
+        .await?;
+    let items = rows.into_iter().map(Snapshot::from).collect();
+    Ok(next_of(items, page.limit, |snapshot: &Snapshot| snapshot.id.0))
+}
+
+/// See [`super::Store::snapshot`].
+pub async fn snapshot(backend: &Backend, id: SnapshotId) -> Result<Option<Snapshot>, StoreError> {
+    let mut statement = sql(SNAPSHOTS);
+    statement.push("s.id = ");
+    statement.push_value(id.0);
+    let row: Option<SnapshotRow> = backend
+        .read("reading a snapshot", move |conn| Box::pin(async move { conn.row(statement).await }))
+        .await?;
+    Ok(row.map(Snapshot::from))
+}
+
+#[derive(QueryableByName)]
+struct ItemRow {
+    #[diesel(sql_type = Text)]
+    policy_type: String,
+    #[diesel(sql_type = Text)]
+    policy_id: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    assignments: String,
+    #[diesel(sql_type = Text)]
+    assignments_hash: Word<AssignmentsHash>,
+}
+
+/// See [`super::Store::snapshot_items`].
+pub async fn snapshot_items(
+    backend: &Backend,
+    id: SnapshotId,
+    page: PageRequest,
+) -> Result<Page<SnapshotItem>, StoreError> {
+    const TEXT: &str = "SELECT i.policy_type, i.policy_id, i.name, a.assignments, i.assignments_hash \
+         FROM snapshot_items i JOIN assignment_sets a ON a.hash = i.assignments_hash \
+         WHERE i.snapshot_id = $1 AND (i.policy_type, i.policy_id) > ($2, $3) \
+         ORDER BY i.policy_type, i.policy_id LIMIT $4";
+    const OPERATION: &str = "listing a snapshot's items";
+    let (after_type, after_id) = after_policy(page.cursor.as_deref())?.unwrap_or_default();
+    let rows: Vec<ItemRow> = backend
+        .read(OPERATION, move |conn| {
+            Box::pin(async move {
+                let statement =
+                    sql(TEXT).bind(id.0).bind(after_type).bind(after_id).bind(rows_of(page.limit));
+                conn.rows(statement).await
+            })
+        })
+        .await?;
+    let items: Result<Vec<SnapshotItem>, StoreError> =
+        rows.into_iter().map(|row| item(row, OPERATION)).collect();
+    let key = |item: &SnapshotItem| (item.policy_type.clone(), item.policy_id.clone());
+    Ok(next_of(items?, page.limit, key))
+}
+
+fn item(row: ItemRow, operation: &'static str) -> Result<SnapshotItem, StoreError> {
+    let assignments: AssignmentSet = serde_json::from_str(&row.assignments).map_err(|_| {
+        let what = format!("assignment set {}: expected its normal form", row.assignments_hash.0);
+        StoreError::Corrupt { operation, what }
+    })?;
+    Ok(SnapshotItem {
+        policy_type: row.policy_type,
+        policy_id: row.policy_id,
+        name: row.name,
+        assignments,
+        assignments_hash: row.assignments_hash.0,
+    })
+}
+
+#[derive(QueryableByName)]
+struct PolicyRow {
+    #[diesel(sql_type = Text)]
+    policy_type: String,
+    #[diesel(sql_type = Text)]
+    policy_id: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    assignments_hash: Word<AssignmentsHash>,
+    #[diesel(sql_type = BigInt)]
+    snapshot_id: i64,
+    #[diesel(sql_type = types::Instant)]
+    read_at: SqlInstant,
+}
+
+/// See [`super::Store::policies`].
+pub async fn policies(
+    backend: &Backend,
+    tenant: TenantId,
+    page: PageRequest,
+) -> Result<Page<Policy>, StoreError> {
+    const TEXT: &str = "SELECT policy_type, policy_id, name, assignments_hash, snapshot_id, read_at FROM policies \
+         WHERE tenant_id = $1 AND deleted_at IS NULL AND (policy_type, policy_id) > ($2, $3) \
+         ORDER BY policy_type, policy_id LIMIT $4";
+    let (after_type, after_id) = after_policy(page.cursor.as_deref())?.unwrap_or_default();
+    let rows: Vec<PolicyRow> = backend
+        .read("listing policies", move |conn| {
+            Box::pin(async move {
+                let statement =
+                    sql(TEXT).bind(tenant.0).bind(after_type).bind(after_id).bind(rows_of(page.limit));
+                conn.rows(statement).await
+            })
+        })
+        .await?;
+    let items = rows.into_iter().map(|row| Policy {
+        policy_type: row.policy_type,
+        policy_id: row.policy_id,
+        name: row.name,
+        assignments_hash: row.assignments_hash.0,
+        snapshot_id: SnapshotId(row.snapshot_id),
+        read_at: row.read_at.0,
+    });
+    let key = |policy: &Policy| (policy.policy_type.clone(), policy.policy_id.clone());
+    Ok(next_of(items.collect(), page.limit, key))
+}
