@@ -33,11 +33,9 @@ fn row(finding: &Finding) -> Vec<String> {
 }
 
 fn verdict(findings: &[Finding]) -> Result<(), CliError> {
-    let broken: Vec<&str> = findings
-        .iter()
-        .filter(|finding| finding.broken != 0)
-        .map(|finding| finding.guarantee.as_str())
-        .collect();
+    let broken = findings.iter().filter(|finding| finding.broken != 0);
+    let mut broken: Vec<&str> = broken.map(|finding| finding.guarantee.as_str()).collect();
+    broken.dedup();
     match broken.as_slice() {
         [] => Ok(()),
         broken => Err(CliError::Failed(format!("the ledger breaks {}", broken.join(", ")))),
@@ -62,7 +60,7 @@ mod tests {
     #[test]
     fn a_broken_guarantee_fails_and_is_named() {
         assert!(verdict(&[finding("G1", 0), finding("G2", 0)]).is_ok());
-        let error = verdict(&[finding("G1", 0), finding("G5", 2)]).expect_err("G5 is broken");
+        let error = verdict(&[finding("G1", 0), finding("G5", 2), finding("G5", 1)]).expect_err("G5 is broken");
         assert_eq!(error.to_string(), "the ledger breaks G5");
     }
 

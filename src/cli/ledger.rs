@@ -20,6 +20,7 @@ pub fn with_store<T>(
 ) -> Result<T, CliError> {
     let config = settings::config(global)?;
     let url = settings::database_url(global, &config)?;
+    settings::check_exists(&url)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

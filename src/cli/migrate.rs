@@ -1,7 +1,7 @@
 //! `atlasd migrate`: brings the schema up to date, or says whether it is.
 
 use super::{CliError, Global, output, settings};
-use crate::store::migrate::{migrate, pending};
+use crate::store::{migrate, pending};
 
 /// Arguments of `atlasd migrate`.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,7 @@ impl Migrate {
         let config = settings::config(global)?;
         let url = settings::database_url(global, &config)?;
         if self.check {
+            settings::check_exists(&url)?;
             let missing = pending(&url).map_err(CliError::store(format!("check the schema of {url}")))?;
             return match missing.len() {
                 0 => output::print(&format!("{url}: the schema is up to date")),

@@ -72,6 +72,19 @@ pub fn address(text: &str) -> Result<SocketAddr, CliError> {
     })
 }
 
+/// Refuses a SQLite file that is not there: opening it would make an empty one at what may be a mistyped path.
+///
+/// # Errors
+/// [`CliError::Failed`].
+pub fn check_exists(url: &DatabaseUrl) -> Result<(), CliError> {
+    match url {
+        DatabaseUrl::Sqlite(file) if !file.exists() => {
+            Err(CliError::Failed(format!("there is no ledger at {url}: `atlasd migrate` makes one")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Creates the folder of a SQLite file, for its owner alone, where it is missing.
 ///
 /// # Errors
