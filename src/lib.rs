@@ -37,3 +37,5 @@ pub mod daemon;
 
 // The Graph double that everything can be tried against.
 pub mod sandbox;
+
+pub mod cli;

@@ -1,2 +1,10 @@
 //! The atlasd program: parse, run, exit code; nothing else.
-fn main() {}
+
+use std::process::ExitCode;
+
+use atlasd::cli::Cli;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

@@ -1,0 +1,132 @@
+//! `atlasd token`: API tokens. A token is shown once; the ledger knows its SHA-256 alone.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::ValueEnum;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::{CliError, Global, ledger, output};
+use crate::ids::random_bytes;
+use crate::store::{NewToken, Role, Store};
+
+/// `atlasd token …`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Token {
+    /// Make a token; it is printed once, alone, on stdout
+    Create(Create),
+}
+
+/// Arguments of `atlasd token create`.
+#[derive(Debug, clap::Args)]
+pub struct Create {
+    /// A label, unique; runs show it as their initiator
+    #[arg(long, value_parser = label)]
+    name: String,
+    /// What the token may do: each role may do all that the ones before it may
+    #[arg(long, value_enum)]
+    role: RoleArg,
+    /// The one workspace that the token sees, by its slug [default: all]
+    #[arg(long, value_name = "SLUG")]
+    workspace: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleArg {
+    /// Look
+    Viewer,
+    /// Ask for runs, cancel, retry, reconcile
+    Operator,
+    /// Add and change workspaces and tenants
+    Admin,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Viewer => Self::Viewer,
+            RoleArg::Operator => Self::Operator,
+            RoleArg::Admin => Self::Admin,
+        }
+    }
+}
+
+/// What a token begins with, so that scanners for leaked secrets can know one.
+pub const TOKEN_PREFIX: &str = "atlasd_";
+
+impl Token {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What the ledger answers, such as a name that is taken.
+    pub fn run(&self, global: &Global) -> Result<(), CliError> {
+        let Self::Create(create) = self;
+        let token = ledger::with_store(global, async |store, _| {
+            add(store, &create.name, create.role.into(), create.workspace.as_deref()).await
+        })?;
+        output::print(token.expose_secret())
+    }
+}
+
+/// Makes a token and adds it to the ledger; the demo does the same.
+///
+/// # Errors
+/// What the ledger answers, such as a name that is taken.
+pub async fn add(
+    store: &Store,
+    name: &str,
+    role: Role,
+    workspace: Option<&str>,
+) -> Result<SecretString, CliError> {
+    let workspace_id = match workspace {
+        Some(slug) => Some(ledger::workspace(store, slug).await?.id),
+        None => None,
+    };
+    let token = fresh();
+    let sha256 = Sha256::digest(token.expose_secret().as_bytes()).into();
+    let row = NewToken { name: name.to_owned(), sha256, role, workspace_id };
+    store.add_token(row).await.map_err(CliError::store("add the token"))?;
+    Ok(token)
+}
+
+/// 32 random bytes: nobody guesses them, so one SHA-256 without salt is enough to keep.
+fn fresh() -> SecretString {
+    SecretString::from(format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>())))
+}
+
+/// A label of a token or a tenant: shown in tables and logs, so one line of printable text.
+pub fn label(text: &str) -> Result<String, String> {
+    let length = text.chars().count();
+    if !(1..=LABEL_CHARS_MAX).contains(&length) {
+        return Err(format!("expected 1 to {LABEL_CHARS_MAX} characters, got {length}"));
+    }
+    if text.chars().any(char::is_control) || text.trim() != text {
+        return Err("expected one line without spaces at its ends".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// The longest label.
+const LABEL_CHARS_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_32_random_bytes_in_a_form_that_needs_no_quotes() {
+        let [one, other] = [fresh(), fresh()];
+        let body = one.expose_secret().strip_prefix(TOKEN_PREFIX).expect("the prefix");
+        assert_eq!(URL_SAFE_NO_PAD.decode(body).expect("base64url").len(), 32);
+        assert_ne!(one.expose_secret(), other.expose_secret());
+        assert!(!format!("{one:?}").contains(body));
+    }
+
+    #[test]
+    fn a_label_is_one_printable_line() {
+        assert!(label("ci pipeline").is_ok());
+        for wrong in ["", " x", "a\nb", &"x".repeat(201)] {
+            assert!(label(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
