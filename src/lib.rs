@@ -37,5 +37,3 @@ pub mod daemon;
 
 // The Graph double that everything can be tried against.
 pub mod sandbox;
-
-pub mod cli;

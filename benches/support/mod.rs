@@ -46,8 +46,7 @@ impl Ledger {
             }
             Engine::Postgres => Self { url: postgres_database(), _directory: None },
         };
-        atlasd::store::migrate::migrate(&ledger.url.parse().expect("a URL of ours"))
-            .expect("a fresh ledger migrates");
+        atlasd::store::migrate(&ledger.url.parse().expect("a URL of ours")).expect("a fresh ledger migrates");
         ledger
     }
 }

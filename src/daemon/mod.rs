@@ -33,7 +33,7 @@ use crate::graph::GraphService;
 use crate::ids::InstanceId;
 use crate::intake::Directory;
 use crate::metrics::Metrics;
-use crate::store::lock::SqliteLock;
+use crate::store::SqliteLock;
 use crate::store::{DatabaseUrl, NewInstance, Store, StoreError};
 
 /// Why a daemon does not start, or has ended by itself.
@@ -416,7 +416,7 @@ impl DaemonOptions {
 
     fn migrate_if_asked(&self) -> Result<(), DaemonError> {
         if self.migrate {
-            crate::store::migrate::migrate(&self.database_url)
+            crate::store::migrate(&self.database_url)
                 .map_err(|source| DaemonError::Store { url: self.database_url.to_string(), source })?;
         }
         Ok(())
