@@ -23,12 +23,12 @@ pub enum TelemetryError {
     Format(String),
 }
 
-/// Installs the subscriber. A second call changes nothing.
+/// Installs the subscriber, with `default` where `ATLASD_LOG` is not set. A second call changes nothing.
 ///
 /// # Errors
 /// [`TelemetryError`], naming the variable.
-pub fn start() -> Result<(), TelemetryError> {
-    let asked = std::env::var("ATLASD_LOG").unwrap_or_else(|_| "info".to_owned());
+pub fn start(default: &str) -> Result<(), TelemetryError> {
+    let asked = std::env::var("ATLASD_LOG").unwrap_or_else(|_| default.to_owned());
     let mut filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(&asked)

@@ -9,11 +9,10 @@ pub mod error;
 pub mod output;
 pub mod settings;
 
-// What these three call (`daemon::serve`, `daemon::demo`, `sandbox::Sandbox`) comes with the daemon; here, in `Command`
-// and in `dispatch` their lines wait for it.
-// pub mod demo;
-// pub mod sandbox;
-// pub mod serve;
+pub mod demo;
+pub mod sandbox;
+pub mod serve;
+pub mod signals;
 
 pub mod ledger;
 pub mod migrate;
@@ -58,12 +57,12 @@ Client commands (runs, fetch, reconcile, snapshots) use ATLASD_URL and ATLASD_TO
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    // /// Sandbox, seeded workspaces and daemon in one process: try everything without a Microsoft tenant
-    // Demo(demo::Demo),
-    // /// The daemon
-    // Serve(serve::Serve),
-    // /// The Graph double alone
-    // Sandbox(sandbox::SandboxCommand),
+    /// Sandbox, seeded workspaces and daemon in one process: try everything without a Microsoft tenant
+    Demo(demo::Demo),
+    /// The daemon
+    Serve(serve::Serve),
+    /// The Graph double alone
+    Sandbox(sandbox::SandboxCommand),
     /// Bring the database's schema up to date
     Migrate(migrate::Migrate),
     /// Add the example workspaces, users and tenants; safe to run again
@@ -106,9 +105,9 @@ impl Cli {
     fn dispatch(self) -> Result<(), CliError> {
         let global = &self.global;
         match self.command {
-            // Command::Demo(command) => command.run(global),
-            // Command::Serve(command) => command.run(global),
-            // Command::Sandbox(command) => command.run(),
+            Command::Demo(command) => command.run(global),
+            Command::Serve(command) => command.run(global),
+            Command::Sandbox(command) => command.run(),
             Command::Migrate(command) => command.run(global),
             Command::Seed(command) => command.run(global),
             Command::Doctor(command) => command.run(global),

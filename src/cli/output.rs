@@ -19,7 +19,7 @@ pub enum Output {
 }
 
 /// The `--output` of a listing.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct OutputArgs {
     /// How to print the result
     #[arg(long, short, value_enum, default_value_t)]

@@ -1,80 +1,79 @@
 //! `atlasd sandbox`: the Graph double alone.
 
+use secrecy::ExposeSecret;
+
 use super::{CliError, output, settings};
 use crate::ids::fresh_uuid;
-use crate::sandbox::{Policies, Sandbox, SandboxConfig, TenantSpec, demo_tenants};
+use crate::sandbox::{Policies, Sandbox, SandboxConfig, TenantSpec};
+use crate::telemetry;
 
 /// Arguments of `atlasd sandbox`.
 #[derive(Debug, clap::Args)]
 pub struct SandboxCommand {
-    /// Where to listen; anybody who reaches it controls it
+    /// The address to listen on; loopback only is meant, the control API asks for no token
     #[arg(long, default_value = "127.0.0.1:7718", value_name = "IP:PORT")]
     listen: String,
-    /// What the policies are made from: the same number, the same policies
+    /// The seed: the same seed gives the same policies, byte for byte
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many tenants; those behind the demo's four get random directory ids
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    tenants: u16,
-    /// How many policies each tenant holds [default: as in the demo]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100_000))]
-    policies: Option<u32>,
+    /// Tenants; the first four are those of `atlasd seed` and keep their ids, further ones get random ids
+    #[arg(long, default_value_t = 4)]
+    tenants: usize,
+    /// Policies of each tenant [default: some dozens to some hundreds]
+    #[arg(long)]
+    policies: Option<usize>,
 }
 
 impl SandboxCommand {
-    /// Runs the command until Ctrl-C ends it.
+    /// Runs the sandbox until it is told to stop.
     ///
     /// # Errors
-    /// An address that cannot be listened on.
+    /// An address that cannot be used.
     pub fn run(&self) -> Result<(), CliError> {
+        telemetry::start("info").map_err(|error| CliError::Usage(error.to_string()))?;
+        let config = self.config();
         let listen = settings::address(&self.listen)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(CliError::io("start the runtime"))?;
         runtime.block_on(async {
-            let config = self.config();
-            let tenants = config.tenants.clone();
-            let sandbox = Sandbox::start(config, listen).await.map_err(CliError::server("run the sandbox"))?;
-            output::print(&format!("sandbox: {}", sandbox.url()))?;
-            for tenant in tenants {
-                output::print(&format!("tenant {} {}", tenant.external_id, tenant.name))?;
-            }
-            let ended = tokio::signal::ctrl_c().await.map_err(CliError::io("wait for Ctrl-C"));
+            let told = (config.client_id.clone(), config.client_secret.clone());
+            let sandbox = Sandbox::start(config, listen).await.map_err(CliError::server("start the sandbox"))?;
+            output::print(&describe(&sandbox, &told.0, told.1.expose_secret()))?;
+            tokio::signal::ctrl_c().await.map_err(CliError::io("listen to signals"))?;
             sandbox.stop().await;
-            ended
+            Ok(())
         })
     }
 
     fn config(&self) -> SandboxConfig {
-        let more = (1..).map(|n| TenantSpec::new(fresh_uuid(), &format!("Example {n}"), Policies::Total(50)));
-        let mut tenants: Vec<TenantSpec> =
-            demo_tenants().into_iter().chain(more).take(self.tenants.into()).collect();
-        if let Some(policies) = self.policies {
-            tenants.iter_mut().for_each(|tenant| tenant.policies = Policies::Total(policies as usize));
+        let mut config = SandboxConfig { seed: self.seed, ..SandboxConfig::demo() };
+        config.tenants.truncate(self.tenants);
+        while config.tenants.len() < self.tenants {
+            let name = format!("Sandbox Tenant {}", config.tenants.len() + 1);
+            config.tenants.push(TenantSpec::new(fresh_uuid(), &name, Policies::Total(100)));
         }
-        SandboxConfig { seed: self.seed, tenants, ..SandboxConfig::demo() }
+        if let Some(policies) = self.policies {
+            config.tenants.iter_mut().for_each(|tenant| tenant.policies = Policies::Total(policies));
+        }
+        config
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::cli::seed;
-
-    #[test]
-    fn the_sandbox_has_every_seeded_tenant() {
-        let playable: BTreeSet<_> = demo_tenants().iter().map(|tenant| tenant.external_id).collect();
-        assert_eq!(seed::external_ids().collect::<BTreeSet<_>>(), playable);
+/// What a daemon needs to use the sandbox. Its secret opens nothing else.
+fn describe(sandbox: &Sandbox, client_id: &str, client_secret: &str) -> String {
+    let url = sandbox.url();
+    let mut text = format!(
+        "A double of Microsoft Graph is running at {url} (Ctrl-C stops it).\n\n\
+         Put this into the daemon's configuration:\n\n\
+         [clouds.sandbox]\nlogin_url = \"{url}\"\ngraph_url = \"{url}\"\n\n\
+         [credentials.sandbox]\nclient_id = \"{client_id}\"\nclient_secret_env = \"SANDBOX_SECRET\"\n\n\
+         and start it with SANDBOX_SECRET={client_secret}. Its tenants:\n"
+    );
+    for tenant in sandbox.state().tenants() {
+        text.push_str(&format!("  {}  {:>5} policies  {}\n", tenant.external_id, tenant.policies, tenant.name));
     }
-
-    #[test]
-    fn more_tenants_follow_the_demos_own() {
-        let command = SandboxCommand { listen: String::new(), seed: 7, tenants: 6, policies: Some(3) };
-        let config = command.config();
-        assert_eq!((config.seed, config.tenants.len()), (7, 6));
-        assert_eq!(config.tenants[0].external_id, demo_tenants()[0].external_id);
-    }
+    text.push_str(&format!("\nFaults can be switched on: curl -X POST {url}/_sandbox/faults -H 'Content-Type: application/json' -d '{{\"kind\":\"forbidden\",\"policy_type\":\"mobileApp\"}}'"));
+    text
 }

@@ -1,29 +1,38 @@
 //! `atlasd serve`: the daemon.
 
 use super::settings::{self, ListenArgs};
-use super::{CliError, Global};
-use crate::daemon::{self, ServeOptions};
+use super::{CliError, Global, signals};
+use crate::daemon::{Daemon, DaemonOptions};
+use crate::telemetry;
 
 /// Arguments of `atlasd serve`.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
     #[command(flatten)]
     listen: ListenArgs,
+    /// Bring the database's schema up to date first
+    #[arg(long)]
+    migrate: bool,
 }
 
 impl Serve {
-    /// Runs the command until a signal ends it.
+    /// Runs the daemon until it is told to stop.
     ///
     /// # Errors
-    /// A configuration that cannot be used; what the daemon answers.
+    /// A configuration, ledger or address that cannot be used; an end that nobody asked for.
     pub fn run(&self, global: &Global) -> Result<(), CliError> {
+        telemetry::start("info").map_err(|error| CliError::Usage(error.to_string()))?;
         let config = settings::config(global)?;
-        let options = ServeOptions {
-            database: settings::database_url(global, &config)?,
-            listen: settings::listen(&self.listen, &config)?,
-            config_file: global.config.clone(),
-            config,
-        };
-        daemon::serve(options).map_err(CliError::server("run the daemon"))
+        let url = settings::database_url(global, &config)?;
+        let listen = settings::listen(&self.listen, &config)?;
+        if self.migrate {
+            settings::create_data_dir(&url)?;
+        } else {
+            settings::check_exists(&url)?;
+        }
+        let mut options = DaemonOptions::new(config, url, listen.to_string());
+        options.migrate = self.migrate;
+        let daemon = Daemon::start(options).map_err(CliError::server("start the daemon"))?;
+        signals::run(daemon, settings::config_path(global))
     }
 }

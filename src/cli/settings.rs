@@ -40,6 +40,11 @@ pub fn config(global: &Global) -> Result<Config, CliError> {
     Ok(given_path(global.config.as_deref()).map(Config::load).transpose()?.unwrap_or_default())
 }
 
+/// The configuration file that was named, to be read again.
+pub fn config_path(global: &Global) -> Option<PathBuf> {
+    given_path(global.config.as_deref()).map(Path::to_owned)
+}
+
 /// The ledger's URL: flag or environment, file, default.
 ///
 /// # Errors

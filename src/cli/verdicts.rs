@@ -23,6 +23,13 @@ pub struct FollowArgs {
     output: OutputArgs,
 }
 
+impl FollowArgs {
+    /// Waits, and shows a table: what the demo does.
+    pub fn waiting() -> Self {
+        Self { wait: true, watch: WatchArgs::default(), fail_on_refused: false, output: OutputArgs::default() }
+    }
+}
+
 /// A request and the daemon's answer to it.
 #[derive(Clone, Debug)]
 pub struct Answered {

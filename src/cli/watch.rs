@@ -20,6 +20,12 @@ pub struct WatchArgs {
     pub timeout: Duration,
 }
 
+impl Default for WatchArgs {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(3600) }
+    }
+}
+
 /// How often the daemon is asked.
 const POLL: Duration = Duration::from_millis(500);
 /// Rounds without an answer that are waited through: a restart of the daemon takes less.

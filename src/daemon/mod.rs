@@ -28,7 +28,8 @@ use crate::actors::handle::{Handle, Health};
 use crate::actors::registry::RegistryLimits;
 use crate::actors::supervisor::{Drain, Fatal, Parts, RegistryAddress, Supervisor};
 use crate::admin::AdminState;
-use crate::execution::ExecutorParts;
+use crate::config::Config;
+use crate::execution::{ExecutorParts, LiveConfig};
 use crate::graph::GraphService;
 use crate::ids::InstanceId;
 use crate::intake::Directory;
@@ -86,6 +87,9 @@ pub enum Control {
     ReconcileAll(&'static str),
     /// Log the actor tree.
     LogTree,
+    /// Take over another configuration, which was validated: limits of executions, cooldowns, clouds, credentials.
+    /// What the daemon was built with (addresses, pools, gate, actors) stays as it is.
+    Reload(Arc<Config>),
 }
 
 /// A running daemon. Dropping it stops it and waits.
@@ -216,12 +220,13 @@ async fn serve(
 ) -> Result<(), DaemonError> {
     let began = tokio::time::Instant::now();
     let mut parts = Built::build(options, runtime, sole).await?;
+    let address = listener.local_addr().map_or_else(|_| options.listen.clone(), |address| address.to_string());
     let admin = AdminState::new(parts.handle.clone(), parts.directory.clone(), options.config.clone());
-    let (server, http) = crate::admin::start(listener, admin, &options.config.http)
+    let (server, http) = crate::admin::start(listener, admin.clone(), &options.config.http)
         .map_err(|source| DaemonError::Listen { address: options.listen.clone(), source })?;
     let server = actix::spawn(server);
     tracing::info!(
-        address = options.listen.as_str(),
+        address,
         database = %options.database_url,
         instance.id = %parts.instance,
         duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -229,7 +234,7 @@ async fn serve(
     );
     let _ = up.send(parts.handle.clone());
     parts.triggers.reconcile_all("startup").await;
-    let ended = parts.run_until_told(commands).await;
+    let ended = parts.run_until_told(commands, &admin).await;
     if let Err(error) = &ended {
         tracing::error!(error = error as &dyn std::error::Error, "the daemon ends by itself");
     }
@@ -248,6 +253,7 @@ struct Built {
     handle: Handle,
     directory: Directory,
     triggers: triggers::Triggers,
+    executor_parts: Arc<ExecutorParts>,
     fatal: mpsc::Receiver<Fatal>,
     pulse: tokio::task::JoinHandle<()>,
     watch: tokio::task::JoinHandle<()>,
@@ -283,8 +289,7 @@ impl Built {
             store: store.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
-            config: config.clone(),
-            graph,
+            live: LiveConfig::new(config.clone(), graph),
             board: board.clone(),
         });
         let (fatal_told, fatal) = mpsc::channel(1);
@@ -300,7 +305,7 @@ impl Built {
             },
             tenants_max: config.execution.tenants_max,
             idle_after: *config.execution.idle_after,
-            executor_parts,
+            executor_parts: executor_parts.clone(),
         };
         let supervisor = Supervisor::new(supervisor_parts, holders, fatal_told.clone()).start();
         let registry = supervisor.send(RegistryAddress).await.ok().flatten();
@@ -331,6 +336,7 @@ impl Built {
             handle,
             directory,
             triggers,
+            executor_parts,
             fatal,
             pulse,
             watch,
@@ -338,13 +344,18 @@ impl Built {
     }
 
     /// Carries commands out until one says stop, or something dies that must not.
-    async fn run_until_told(&mut self, mut commands: mpsc::Receiver<Control>) -> Result<(), DaemonError> {
+    async fn run_until_told(
+        &mut self,
+        mut commands: mpsc::Receiver<Control>,
+        admin: &AdminState,
+    ) -> Result<(), DaemonError> {
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Control::Stop) | None => return Ok(()),
                     Some(Control::ReconcileAll(by)) => self.triggers.reconcile_all(by).await,
                     Some(Control::LogTree) => self.log_tree().await,
+                    Some(Control::Reload(config)) => self.reload(config, admin),
                 },
                 fatal = self.fatal.recv() => {
                     return Err(fatal.unwrap_or(Fatal { child: "supervisor" }).into());
@@ -357,6 +368,21 @@ impl Built {
                 }
                 _ = &mut self.watch => return Err(DaemonError::TaskDied { task: "watch over the ledger" }),
             }
+        }
+    }
+
+    fn reload(&self, config: Arc<Config>, admin: &AdminState) {
+        let parts = &self.executor_parts;
+        match GraphService::new(&config, parts.clock.clone(), parts.metrics.clone()) {
+            Ok(graph) => {
+                parts.live.set(config.clone(), graph);
+                admin.reload(config);
+                tracing::info!("the configuration was read again; what a start fixes changes at the next start");
+            }
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the new configuration cannot be used; the old one stays"
+            ),
         }
     }
 

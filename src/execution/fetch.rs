@@ -137,7 +137,7 @@ fn scope(attempt: &Attempt) -> Result<(TenantId, FetchInputs), Break> {
 async fn client(attempt: &Attempt, tenant: TenantId) -> Result<GraphClient, Break> {
     let missing = |message: &str| Break::End(AttemptEnd::failed(Code::RunCredentialsMissing, message));
     let tenant = attempt.parts.store.tenant(tenant).await?.ok_or_else(|| missing("the tenant is gone"))?;
-    attempt.parts.graph.client(&tenant.cloud, tenant.external_id, &tenant.credential).map_err(|error| {
+    attempt.graph.client(&tenant.cloud, tenant.external_id, &tenant.credential).map_err(|error| {
         tracing::warn!(
             run.id = attempt.run.id.0,
             tenant.id = tenant.id.0,

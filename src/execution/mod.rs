@@ -8,7 +8,7 @@ pub mod conclude;
 pub mod fetch;
 pub mod reconcile;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use actix::Recipient;
@@ -41,12 +41,30 @@ pub struct ExecutorParts {
     pub clock: Clock,
     /// Metrics.
     pub metrics: Metrics,
-    /// Limits and cooldowns.
-    pub config: Arc<Config>,
-    /// Microsoft Graph.
-    pub graph: GraphService,
+    /// Limits, cooldowns, and Microsoft Graph, as configured now.
+    pub live: LiveConfig,
     /// What executes here.
     pub board: Board,
+}
+
+/// What a reload of the configuration replaces. Executions under way go on with what they began with.
+pub struct LiveConfig(RwLock<(Arc<Config>, GraphService)>);
+
+impl LiveConfig {
+    /// As configured at the start.
+    pub fn new(config: Arc<Config>, graph: GraphService) -> Self {
+        Self(RwLock::new((config, graph)))
+    }
+
+    /// As configured now.
+    pub fn get(&self) -> (Arc<Config>, GraphService) {
+        self.0.read().expect("no code panics while it holds this lock").clone()
+    }
+
+    /// From now on.
+    pub fn set(&self, config: Arc<Config>, graph: GraphService) {
+        *self.0.write().expect("no code panics while it holds this lock") = (config, graph);
+    }
 }
 
 /// Executes claimed runs. Clones share their parts.
@@ -67,6 +85,10 @@ pub struct Attempt {
     pub stop: StopSignal,
     /// The daemon.
     pub parts: Arc<ExecutorParts>,
+    /// The configuration at the beginning of the attempt.
+    pub config: Arc<Config>,
+    /// Microsoft Graph, by that configuration.
+    pub graph: GraphService,
     changed: Recipient<RunChanged>,
 }
 
@@ -79,7 +101,7 @@ impl Attempt {
     /// Whether a transient failure of this attempt would be tried again.
     pub fn tries_left(&self) -> bool {
         let tried = u32::try_from(self.run.attempt).unwrap_or(u32::MAX);
-        tried < self.parts.config.execution.attempts_max
+        tried < self.config.execution.attempts_max
     }
 }
 
@@ -108,50 +130,31 @@ impl Executor {
             "an execution begins"
         );
         self.announce(run.clone()).await;
-        let end = self.attempt(&run, lease, &stop).await;
+        let (config, graph) = self.parts.live.get();
+        let attempt = Attempt {
+            run: run.clone(),
+            lease,
+            stop: stop.clone(),
+            parts: self.parts.clone(),
+            config: config.clone(),
+            graph,
+            changed: self.changed.clone(),
+        };
+        let end = attempt_until_stopped(attempt, &stop, *config.execution.timeout).await;
         if matches!(end, AttemptEnd::NotCanonical) {
             self.parts.metrics.executions_skipped.get_or_create(&Reason { reason: "non_canonical" }).inc();
             tracing::warn!(run.id = run.id.0, "an execution was skipped: its run is no longer its own");
         }
         let terms = Terms {
             attempt: run.attempt,
-            retry: self.parts.config.retry_policy(),
-            cooldown: cooldown_of(&self.parts.config, &run),
+            retry: config.retry_policy(),
+            cooldown: cooldown_of(&config, &run),
             now: self.now(),
             jitter: random_fraction(),
         };
         let settlement = conclude(end, &terms);
         self.settle(lease, settlement, began.elapsed()).await;
         self.parts.metrics.executions_active.dec();
-    }
-
-    /// Lets the adapter work until it ends, is told to stop, or meets the hard deadline.
-    async fn attempt(&self, run: &Run, lease: Lease, stop: &StopSignal) -> AttemptEnd {
-        let attempt = Attempt {
-            run: run.clone(),
-            lease,
-            stop: stop.clone(),
-            parts: self.parts.clone(),
-            changed: self.changed.clone(),
-        };
-        // A task of its own, so that a panic in an adapter is a coded failure and not the end of the execution.
-        let mut work = tokio::spawn(async move {
-            match attempt.run.operation {
-                Operation::Fetch => fetch::run(&attempt).await,
-                Operation::Reconcile => reconcile::run(&attempt).await,
-                Operation::Restore => AttemptEnd::unexpected("this version does not execute restores"),
-            }
-        });
-        tokio::select! {
-            biased;
-            ended = &mut work => joined(ended),
-            () = stop.token().cancelled() => stopped(work, stop).await,
-            () = tokio::time::sleep(*self.parts.config.execution.timeout) => {
-                stop.stop(StopCause::Fenced);
-                drop(stopped(work, stop).await);
-                AttemptEnd::TimedOut
-            }
-        }
     }
 
     /// Writes how the attempt ended, until the ledger takes it: the one wait without an end, because giving up would
@@ -224,6 +227,28 @@ impl Executor {
 
     async fn announce(&self, run: Run) {
         announce(&self.changed, run).await;
+    }
+}
+
+/// Lets the adapter work until it ends, is told to stop, or meets the hard deadline.
+async fn attempt_until_stopped(attempt: Attempt, stop: &StopSignal, timeout: Duration) -> AttemptEnd {
+    // A task of its own, so that a panic in an adapter is a coded failure and not the end of the execution.
+    let mut work = tokio::spawn(async move {
+        match attempt.run.operation {
+            Operation::Fetch => fetch::run(&attempt).await,
+            Operation::Reconcile => reconcile::run(&attempt).await,
+            Operation::Restore => AttemptEnd::unexpected("this version does not execute restores"),
+        }
+    });
+    tokio::select! {
+        biased;
+        ended = &mut work => joined(ended),
+        () = stop.token().cancelled() => stopped(work, stop).await,
+        () = tokio::time::sleep(timeout) => {
+            stop.stop(StopCause::Fenced);
+            drop(stopped(work, stop).await);
+            AttemptEnd::TimedOut
+        }
     }
 }
 

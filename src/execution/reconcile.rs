@@ -39,7 +39,7 @@ pub async fn run(attempt: &Attempt) -> AttemptEnd {
 }
 
 async fn pass(attempt: &Attempt) -> Result<Tally, StoreError> {
-    let config = &attempt.parts.config;
+    let config = &attempt.config;
     let filter = CandidateFilter {
         queued_max: *config.reconcile.queued_max,
         adapter_grace: *config.reconcile.adapter_grace,
@@ -81,7 +81,7 @@ async fn pass(attempt: &Attempt) -> Result<Tally, StoreError> {
 
 /// Carries one repair out; `None` when it changed nothing.
 async fn apply(attempt: &Attempt, seen: &Observation, repair: Repair, tally: &mut Tally) -> Option<Run> {
-    let cooldown = attempt.parts.config.cooldown(seen.run.operation);
+    let cooldown = attempt.config.cooldown(seen.run.operation);
     match attempt.parts.store.repair(seen, repair, cooldown).await {
         Ok(Some(run)) => {
             tally.count(repair);

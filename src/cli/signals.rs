@@ -1,0 +1,97 @@
+//! Signals of a running daemon (SPEC section 11): SIGTERM and SIGINT drain and stop, a second one stops at once; SIGHUP
+//! reads the configuration again; SIGUSR1 reconciles every workspace; SIGUSR2 logs the actor tree.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::CliError;
+use crate::config::Config;
+use crate::daemon::{Control, Daemon};
+
+/// The exit code of a process that a second signal stopped at once, as shells count it: 128 + SIGTERM.
+const STOPPED_AT_ONCE: i32 = 143;
+
+/// Runs a daemon until it ends, carrying signals to it. `config` is what SIGHUP reads again.
+///
+/// # Errors
+/// When the daemon ended by itself, or signals cannot be listened to.
+pub fn run(daemon: Daemon, config: Option<PathBuf>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(CliError::io("start the runtime of signals"))?;
+    let listening = runtime.block_on(async { Signals::listen() }).map_err(CliError::io("listen to signals"))?;
+    runtime.spawn(listening.carry(daemon.control(), config));
+    daemon.wait().map_err(CliError::server("run the daemon"))
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user_1: Signal,
+    user_2: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn carry(mut self, control: mpsc::Sender<Control>, config: Option<PathBuf>) {
+        let mut stopping = false;
+        loop {
+            let command = tokio::select! {
+                _ = self.terminate.recv() => Some(Control::Stop),
+                _ = self.interrupt.recv() => Some(Control::Stop),
+                _ = self.hangup.recv() => read_again(config.clone()),
+                _ = self.user_1.recv() => Some(Control::ReconcileAll("signal:SIGUSR1")),
+                _ = self.user_2.recv() => Some(Control::LogTree),
+            };
+            let Some(command) = command else { continue };
+            if matches!(command, Control::Stop) {
+                if stopping {
+                    stop_at_once();
+                }
+                stopping = true;
+                tracing::info!("stopping: a second signal stops at once");
+            }
+            // Full: the daemon is busy with earlier signals of the same kind. Closed: it has ended.
+            let _ = control.try_send(command);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a second signal asks for exactly this; the next start takes the runs up")]
+fn stop_at_once() -> ! {
+    tracing::warn!("stopped at once: what was executing is taken up by the next start");
+    std::process::exit(STOPPED_AT_ONCE)
+}
+
+/// A bad configuration is refused and the old one stays.
+fn read_again(path: Option<PathBuf>) -> Option<Control> {
+    let Some(path) = path else {
+        tracing::info!("SIGHUP: there is no configuration file to read again");
+        return None;
+    };
+    match Config::load(&path) {
+        Ok(config) => Some(Control::Reload(Arc::new(config))),
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the new configuration cannot be used; the old one stays"
+            );
+            None
+        }
+    }
+}
