@@ -140,6 +140,7 @@ impl GraphClient {
                 let mut error = GraphError::of_body(status, &item.body, now);
                 let asked = item.headers.and_then(|headers| retry_after::of_item(&headers, now));
                 error.retry_after = asked.or(error.retry_after);
+                self.heed(&error);
                 Err(error)
             }
         }

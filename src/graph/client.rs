@@ -137,15 +137,20 @@ impl GraphClient {
         error: &GraphError,
         cancel: &CancellationToken,
     ) -> Result<(), GraphError> {
-        if let Some(asked) = error.retry_after.filter(|_| error.code == Code::GraphThrottled) {
-            self.state.budget.pause_for(asked);
-        }
+        self.heed(error);
         let policy = self.wire.retry_policy();
         let wait = self.wire.retry_wait(error);
         let wait = wait.and_then(|asked| backoff(&policy, attempt, asked, random_fraction()));
         match wait {
             Some(wait) => pause(wait, cancel).await,
             None => Err(error.clone()),
+        }
+    }
+
+    /// Stops the tenant's calls for as long as a 429 asks.
+    pub(super) fn heed(&self, error: &GraphError) {
+        if let Some(asked) = error.retry_after.filter(|_| error.code == Code::GraphThrottled) {
+            self.state.budget.pause_for(asked);
         }
     }
 

@@ -149,3 +149,24 @@ async fn an_item_with_more_pages_is_read_to_its_end() {
     let no_page = client.rest_of::<Value>(json!({"id": "x"}), &cancel).await;
     assert_eq!(no_page.expect_err("no page").code, Code::GraphProtocol);
 }
+
+#[tokio::test]
+async fn an_item_that_asks_for_too_long_a_wait_fails_and_stops_the_tenant() {
+    let wire = graph(|seen, _| {
+        let Reply::Json(_, mut body) = batch_of(seen, echo) else { unreachable!("a batch is JSON") };
+        let id = body["responses"][0]["id"].clone();
+        body["responses"][0] = json!({"id": id, "status": 429, "headers": {"Retry-After": "3600"},
+            "body": refusal(429, "TooManyRequests")});
+        Reply::Json(200, body)
+    })
+    .await;
+    let client = wire.client();
+    let cancel = CancellationToken::new();
+    let answers = client.get_batch(&paths(2), &cancel).await;
+    assert!(answers[0].is_ok());
+    let error = answers[1].as_ref().expect_err("throttled");
+    assert_eq!((error.code, error.retry_after), (Code::GraphThrottled, Some(Duration::from_secs(3600))));
+    let next = client.get_batch(&paths(2), &cancel).await;
+    assert!(next.iter().all(|answer| answer.as_ref().is_err_and(|error| error.code == Code::GraphThrottled)));
+    assert_eq!(wire.calls().len(), 1, "no call while the tenant is throttled");
+}

@@ -217,3 +217,24 @@ async fn cancelling_ends_a_call_and_a_wait_at_once() {
         assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }
+
+#[tokio::test]
+async fn calls_are_counted_by_status() {
+    use atlasd::clock::Clock;
+    use atlasd::graph::GraphService;
+    use atlasd::metrics::{Metrics, Reason};
+    let wire = graph(|_, n| match n {
+        0 => throttled("0.01"),
+        1 => Reply::Close,
+        _ => Reply::Json(200, page(&["a"], None)),
+    })
+    .await;
+    let metrics = Metrics::new();
+    let service = GraphService::new(&wire.config(), Clock::system(), metrics.clone()).expect("a service");
+    let client = service.client("test", uuid::Uuid::nil(), "main").expect("a client");
+    client.get::<Value>("/a", &CancellationToken::new()).await.expect("the third try");
+    let counted = |reason| metrics.graph_calls.get_or_create(&Reason { reason }).get();
+    // The sign-in is a call too.
+    assert_eq!((counted("2xx"), counted("429"), counted("network")), (2, 1, 1));
+    assert_eq!(client.calls(), 3);
+}

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Reply, Seen, Wire, batch_of, graph, origin, refusal, throttled};
+use crate::support::{Reply, Seen, Wire, batch_of, graph, origin, refusal, throttled, token};
 
 const COMPLIANCE: &str = "/beta/deviceManagement/deviceCompliancePolicies";
 const CATALOG: &str = "/beta/deviceManagement/configurationPolicies";
@@ -321,6 +321,24 @@ async fn a_refused_sign_in_is_one_failure() {
     assert_eq!(fetched.end.failures.len(), 1);
     assert_eq!(fetched.end.failures[0].failure.code, Code::GraphAuthFailed);
     assert_eq!((wire.tokens(), wire.calls().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_sign_in_refused_in_mid_run_is_not_asked_again_for_every_type() {
+    let wire = Wire::start(|seen, n| match (seen.is_token(), n) {
+        (true, 0) => token(0),
+        (true, _) => Reply::Json(401, json!({"error": "invalid_client", "error_codes": [7_000_222]})),
+        (false, _) => Reply::Json(401, refusal(401, "InvalidAuthenticationToken")),
+    })
+    .await;
+    let fetched = run(&wire.client(), &FetchInputs::default()).await;
+    let parallel = wire.config().graph.parallel;
+    assert!(wire.tokens() <= 1 + parallel && wire.calls().len() <= parallel, "{}", wire.tokens());
+    assert!(fetched.readings.len() > 40);
+    for key in fetched.readings.keys() {
+        assert!(fetched.codes(key).iter().all(|code| *code == Code::GraphAuthFailed), "{key}");
+        assert!(!fetched.of(key).coverage.complete);
+    }
 }
 
 #[tokio::test]
