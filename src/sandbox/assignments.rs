@@ -113,17 +113,26 @@ fn assignment_id(row: &PolicyType, policy_id: &str, item: &Map<String, Value>, p
 }
 
 /// `GET {policy}/assignments`.
-pub fn list(world: &World, call: &Call, list_path: &'static str, id: &str, in_parentheses: bool) -> Answer {
+pub fn list(
+    world: &mut World,
+    call: &Call,
+    list_path: &'static str,
+    id: &str,
+    in_parentheses: bool,
+) -> Answer {
     if in_parentheses && list_path.contains("/virtualEndpoint/") {
         return answer::not_found(call);
     }
-    let Some(policy) = world.tenants.get(&call.tenant).and_then(|tenant| tenant.policy(list_path, id)) else {
+    let Some(policy) =
+        world.tenants.get_mut(&call.tenant).and_then(|tenant| tenant.policy_mut(list_path, id))
+    else {
         return answer::not_found(call);
     };
     if policy.row.read != Read::Navigation {
         return answer::no_route(call);
     }
-    let stale = call.modifier == Some(FaultKind::StaleRead);
+    let stale = call.modifier == Some(FaultKind::StaleRead) || policy.stale_reads > 0;
+    policy.stale_reads = policy.stale_reads.saturating_sub(1);
     let items = if stale { policy.before().to_vec() } else { policy.assignments.clone() };
     let paging = Paging {
         size: world.config.assignments_page_size,

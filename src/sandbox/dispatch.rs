@@ -65,7 +65,11 @@ fn sign_in_tenant(request: &Incoming) -> Option<&str> {
 fn sign_in(world: &mut World, request: &Incoming, tenant: &str) -> Answer {
     let at = world.now();
     let form = String::from_utf8_lossy(&request.body);
+    world.log.stats.retries_early += u64::from(world.throttle.is_early(&request.path, at));
     let answer = token::sign_in(world, &SignIn { tenant, form: &form, base: &request.base });
+    if let Some(until) = faults::told_until(&answer, at) {
+        world.throttle.tell_until(request.path.clone(), until);
+    }
     world.log.record(LogEntry {
         at,
         tenant: Uuid::try_parse(tenant).ok(),

@@ -25,7 +25,8 @@ pub struct Stats {
     pub throttled: u64,
     /// Calls that were repeated before the time that they had been told.
     pub retries_early: u64,
-    /// HTTP requests that were answered at the same time, at the most.
+    /// HTTP requests that were answered at the same time, at the most. Without
+    /// [`latency`](super::SandboxConfig::latency) it is 1: the server then answers one after the other.
     pub concurrent_max: u64,
     /// Changes that took effect, per `policy_type/policy_id`.
     pub writes_per_policy: BTreeMap<String, u64>,

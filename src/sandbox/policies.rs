@@ -82,7 +82,7 @@ fn bare(origin: &Origin, row: &'static PolicyType, index: usize) -> Policy {
     body.insert("lastModifiedDateTime".to_owned(), format!("2025-09-{day:02}T16:45:10.7654321Z").into());
     body.insert("roleScopeTagIds".to_owned(), json!(["0"]));
     body.extend(own_properties(row, index));
-    Policy { row, id, body, assignments: Vec::new(), previous: None }
+    Policy { row, id, body, assignments: Vec::new(), previous: None, stale_reads: 0 }
 }
 
 /// Ids have the forms that the service gives them.
@@ -108,8 +108,8 @@ fn name(here: &Origin, row: &PolicyType, index: usize) -> String {
     const SCOPES: [&str; 6] = ["Corp", "BYOD", "Kiosk", "Pilot", "VIP", "Frontline"];
     const TOPICS: [&str; 8] =
         ["Baseline", "Hardening", "Wi-Fi", "Updates", "Compliance", "Browser", "Office", "Identity"];
-    // Every 29th is called like the others of its kind: names are not unique.
-    if index % 29 == 28 {
+    // Every ninth is called like the others of its kind: names are not unique.
+    if index % 9 == 8 {
         return format!("Copy of {}", row.label);
     }
     format!("{} - {} {:03}", here.one_of("scope", &SCOPES), here.one_of("topic", &TOPICS), index + 1)

@@ -142,3 +142,16 @@ fn filters(origin: &Origin) -> Vec<Filter> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed by another implementation of SHA-256: a seed means the same for ever.
+    #[test]
+    fn values_follow_from_the_seed_alone() {
+        let here = Origin::root(7).at("group").at(3);
+        assert_eq!(here.uuid("id").to_string(), "11b0a4ea-9572-4ed7-8eda-60b291ddec24");
+        assert_eq!(here.below("n", 1000), 185);
+    }
+}

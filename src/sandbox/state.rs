@@ -59,6 +59,8 @@ pub struct Policy {
     pub assignments: Vec<Value>,
     /// Those before the last change.
     pub previous: Option<Vec<Value>>,
+    /// How many reads will still give those.
+    pub stale_reads: u32,
 }
 
 /// A group.

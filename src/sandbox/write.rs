@@ -41,7 +41,7 @@ pub fn action(world: &mut World, call: &Call, list_path: &'static str, id: &str,
     let direct = wanted.into_iter().enumerate().map(|(at, item)| assignments::stored(row, id, item, at));
     let new: Vec<Value> = direct.chain(inherited).collect();
     policy.set_assignments(new.clone());
-    count(world, row, id);
+    written(world, call, row, id);
     match success {
         Some(204) => Answer::no_content(),
         _ => {
@@ -73,7 +73,7 @@ pub fn add(world: &mut World, call: &Call, list_path: &'static str, id: &str) ->
     let mut all = policy.assignments.clone();
     all.push(new.clone());
     policy.set_assignments(all);
-    count(world, row, id);
+    written(world, call, row, id);
     Answer::json(201, new)
 }
 
@@ -90,7 +90,7 @@ pub fn remove(world: &mut World, call: &Call, list_path: &'static str, id: &str,
         return answer::not_found(call);
     }
     policy.set_assignments(left);
-    count(world, row, id);
+    written(world, call, row, id);
     Answer::no_content()
 }
 
@@ -111,7 +111,7 @@ pub fn patch(world: &mut World, call: &Call, list_path: &'static str, id: &str) 
     }
     policy.body.extend(changes.clone());
     let object = Value::Object(policy.object());
-    count(world, row, id);
+    written(world, call, row, id);
     Answer::json(200, object)
 }
 
@@ -119,8 +119,13 @@ fn find<'a>(world: &'a mut World, call: &Call, list_path: &str, id: &str) -> Opt
     world.tenants.get_mut(&call.tenant)?.policy_mut(list_path, id)
 }
 
-fn count(world: &mut World, row: &PolicyType, id: &str) {
+/// Counts a change; the reads that follow may still give the old set.
+fn written(world: &mut World, call: &Call, row: &PolicyType, id: &str) {
     *world.log.stats.writes_per_policy.entry(format!("{}/{id}", row.key)).or_default() += 1;
+    let stale_reads = world.config.stale_reads;
+    if let Some(policy) = find(world, call, row.list_path, id) {
+        policy.stale_reads = stale_reads;
+    }
 }
 
 /// The set that a body asks for. Of two entries for one target and intent the second is ignored.

@@ -86,7 +86,7 @@ async fn portal_edits_change_what_is_read() {
 #[tokio::test]
 async fn concurrent_requests_are_counted() {
     let mut config = holding(&[("compliancePolicy", 1)]);
-    config.latency = Duration::from_millis(200);
+    config.latency = Duration::from_secs(1);
     let client = Client::start(config).await;
     let one = || client.get("/deviceManagement/assignmentFilters");
     tokio::join!(one(), one(), one(), one());

@@ -72,6 +72,7 @@ async fn faults_of_sign_in_are_seen() {
         }
         assert_eq!(client.token(client.tenant, &form(&client, &[])).await.status, 200, "once only");
     }
+    assert_eq!(client.control().stats().retries_early, 2, "both that named a wait were not waited for");
 }
 
 #[tokio::test]

@@ -208,3 +208,23 @@ async fn a_role_assignment_is_patched() {
         client.send(reqwest::Method::PATCH, &url, Some(&json!({"id": "x"}))).await.expect("answers");
     assert_eq!(refused.status, 400);
 }
+
+#[tokio::test]
+async fn the_first_reads_after_a_write_may_be_old() {
+    let mut config = holding(&[("compliancePolicy", 2)]);
+    config.stale_reads = 2;
+    let client = Client::start(config).await;
+    let id = policy_of(&client, "compliancePolicy", 0);
+    let list = format!("/deviceManagement/deviceCompliancePolicies/{id}");
+    let before = client.items(&format!("{list}/assignments")).await;
+    let group = client.control().group_ids(tenant()).remove(0);
+    let body = json!({"assignments": [to_group(GROUP, &group)]});
+    assert_eq!(client.post(&format!("{list}/assign"), &body).await.status, 200);
+    let mut reads = Vec::new();
+    for _ in 0..3 {
+        reads.push(client.items(&format!("{list}/assignments")).await);
+    }
+    let now = live(&client, "compliancePolicy", &id);
+    assert_ne!(before, now);
+    assert_eq!(reads, [before.clone(), before, now]);
+}
