@@ -211,7 +211,7 @@ impl TestDaemon {
                 return reply.body;
             }
             assert!(std::time::Instant::now() < deadline, "run {run} stayed as it is: {}", reply.text);
-            self.block_on(tokio::time::sleep(Duration::from_millis(20)));
+            self.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
         }
     }
 }
