@@ -60,7 +60,8 @@ mod tests {
     #[test]
     fn a_broken_guarantee_fails_and_is_named() {
         assert!(verdict(&[finding("G1", 0), finding("G2", 0)]).is_ok());
-        let error = verdict(&[finding("G1", 0), finding("G5", 2), finding("G5", 1)]).expect_err("G5 is broken");
+        let error =
+            verdict(&[finding("G1", 0), finding("G5", 2), finding("G5", 1)]).expect_err("G5 is broken");
         assert_eq!(error.to_string(), "the ledger breaks G5");
     }
 
