@@ -50,10 +50,10 @@ const WALLS: &[Wall] = &[
     },
     Wall {
         inside: "src/",
-        but_for: &["src/graph/"],
+        but_for: &["src/graph/", "src/sandbox/"],
         names: &["oauth2", "jsonwebtoken"],
         modules: &[],
-        reason: "sign-in to Microsoft Graph stays behind its door",
+        reason: "sign-in to Microsoft Graph stays behind its door (the sandbox is the other side of it)",
     },
     Wall {
         inside: "src/",
@@ -79,8 +79,8 @@ const WALLS: &[Wall] = &[
     Wall {
         inside: "src/graph/",
         but_for: &[],
-        names: &["actix"],
-        modules: &["store", "actors", "admin", "sandbox", "execution", "daemon", "cli"],
+        names: &["actix", "crate::store::Store"],
+        modules: &["actors", "admin", "sandbox", "execution", "daemon", "cli"],
         reason: "the door to Graph reads and reports; what becomes of it is decided elsewhere",
     },
     Wall {
@@ -97,6 +97,10 @@ const WALLS: &[Wall] = &[
         modules: &[],
         reason: "do_send ignores the mailbox's limit: work passes the admission gate",
     },
+];
+
+/// What may stand nowhere.
+const BANS: &[Wall] = &[
     Wall {
         inside: "",
         but_for: &[],
@@ -113,7 +117,8 @@ const WALLS: &[Wall] = &[
     },
     Wall {
         inside: "",
-        but_for: &[],
+        // A helper that several test programs share is used by each in part: an expectation would not hold in all.
+        but_for: &["tests/support/"],
         names: &["#[allow", "#![allow"],
         modules: &[],
         reason: "#[expect(lint, reason = \"…\")] tells why, and when it is no longer needed",
@@ -122,10 +127,19 @@ const WALLS: &[Wall] = &[
 
 #[test]
 fn no_module_imports_what_it_must_not_know() {
+    check(WALLS);
+}
+
+#[test]
+fn nothing_banned_stands_anywhere() {
+    check(BANS);
+}
+
+fn check(walls: &[Wall]) {
     let mut findings = Findings::default();
     for file in sources() {
         let code = code_only(&file.text);
-        for wall in WALLS {
+        for wall in walls {
             let applies = file.name.starts_with(wall.inside)
                 && !wall.but_for.iter().any(|exempt| file.name.starts_with(exempt));
             if !applies {
@@ -179,7 +193,8 @@ fn no_source_file_is_too_long_to_read() {
 fn every_module_says_what_it_is() {
     let mut findings = Findings::default();
     for file in sources() {
-        if !file.text.starts_with("//!") {
+        // The tests of a module stand beside it and need no words of their own.
+        if !file.text.starts_with("//!") && !file.name.ends_with("/tests.rs") {
             findings.add(
                 &file.name,
                 1,
@@ -450,7 +465,7 @@ fn has_name(line: &str, name: &str) -> bool {
     })
 }
 
-/// The first e-mail address of a line whose domain is not one of the examples of RFC 2606 and of Microsoft.
+/// The first e-mail address of a line that is no example (RFC 2606, Microsoft's fictitious companies).
 fn e_mail_address(line: &str) -> Option<String> {
     let user_part = |c: char| c.is_alphanumeric() || "._%+-".contains(c);
     let domain_part = |c: char| c.is_alphanumeric() || ".-".contains(c);
@@ -459,15 +474,18 @@ fn e_mail_address(line: &str) -> Option<String> {
         let domain = line[at + 1..].split(|c| !domain_part(c)).next().unwrap_or_default();
         let domain = domain.trim_end_matches(['.', '-']);
         let (_, top) = domain.rsplit_once('.')?;
-        let examples =
-            ["example", "test", "invalid", "localhost", "example.com", "example.org", "example.net"];
-        let fictions = ["contoso.com", "contoso.onmicrosoft.com", "fabrikam.com", "fabrikam.onmicrosoft.com"];
-        let known = examples.iter().chain(&fictions);
-        let is_example =
-            known.into_iter().any(|name| domain == *name || domain.ends_with(&format!(".{name}")));
         let is_address = !user.is_empty() && top.len() >= 2 && top.chars().all(|c| c.is_ascii_alphabetic());
-        (is_address && !is_example).then(|| format!("{user}@{domain}"))
+        (is_address && !is_example(domain)).then(|| format!("{user}@{domain}"))
     })
+}
+
+fn is_example(domain: &str) -> bool {
+    let reserved = ["example", "test", "invalid", "example.com", "example.org", "example.net"];
+    let reserved = reserved.iter().any(|name| domain == *name || domain.ends_with(&format!(".{name}")));
+    let fictitious = domain.contains("contoso") || domain.contains("fabrikam");
+    // `assignments@odata.nextLink` is an annotation, and Graph's host may stand behind a user in a URL to be refused.
+    let no_mail = domain.starts_with("odata.") || domain == "graph.microsoft.com";
+    reserved || fictitious || no_mail
 }
 
 /// The first path into somebody's home in a line; a package manager's own prefix is nobody's.

@@ -1,0 +1,118 @@
+//! The commands that open the ledger themselves, on both engines.
+
+use crate::database::{Engine, on_both_engines};
+use crate::program::Atlasd;
+use serde_json::Value;
+
+#[test]
+fn migrating_twice_is_migrating_once() {
+    on_both_engines(|atlasd, engine| {
+        if engine == Engine::Postgres {
+            atlasd.run(["migrate", "--check"]).failed(1, &["migrations are missing", "run `atlasd migrate`"]);
+            atlasd.run(["doctor"]).failed(1, &["older than this program", "`atlasd migrate`"]);
+        }
+        let first = atlasd.run(["migrate"]).with_code(0);
+        assert!(first.stdout.contains("applied 0001"), "{}", first.stdout);
+        let second = atlasd.run(["migrate"]).with_code(0);
+        assert!(!second.stdout.contains("applied"), "{}", second.stdout);
+        atlasd.run(["migrate", "--check"]).with_code(0);
+    });
+}
+
+#[test]
+fn seeding_twice_is_seeding_once() {
+    on_both_engines(|atlasd, _| {
+        atlasd.run(["migrate"]).with_code(0);
+        let added = |seeded: &Value| {
+            seeded.as_array().expect("a list").iter().filter(|item| item["added"] == true).count()
+        };
+        assert_eq!(added(&atlasd.run(["seed", "--output", "json"]).with_code(0).json()), 6);
+        let before = atlasd.run(["tenants", "list", "--output", "json"]).with_code(0).json();
+        assert_eq!(added(&atlasd.run(["seed", "--output", "json"]).with_code(0).json()), 0);
+        let after = atlasd.run(["tenants", "list", "--output", "json"]).with_code(0).json();
+        assert_eq!(before, after);
+        for tenant in after.as_array().expect("a list") {
+            assert!(tenant["workspace_id"].is_i64(), "{tenant}");
+            let external_id = tenant["external_id"].as_str().expect("a directory id");
+            assert_eq!(external_id.as_bytes()[14], b'4', "{external_id} is not of version 4");
+        }
+    });
+}
+
+#[test]
+fn doctor_finds_nothing_in_a_fresh_ledger() {
+    on_both_engines(|atlasd, _| {
+        atlasd.run(["migrate"]).with_code(0);
+        atlasd.run(["seed"]).with_code(0);
+        let table = atlasd.run(["doctor"]).with_code(0);
+        assert!(table.stdout.starts_with("GUARANTEE"), "{}", table.stdout);
+        let findings = atlasd.run(["doctor", "--output", "json"]).with_code(0).json();
+        let findings = findings.as_array().expect("a list");
+        assert!(findings.len() > 5 && findings.iter().all(|finding| finding["broken"] == 0), "{findings:?}");
+    });
+}
+
+#[test]
+fn a_token_is_printed_alone_and_its_name_is_taken_once() {
+    on_both_engines(|atlasd, _| {
+        atlasd.run(["migrate"]).with_code(0);
+        let create = ["token", "create", "--name", "ci", "--role", "operator"];
+        let first = atlasd.run(create).with_code(0);
+        assert_eq!(first.stderr, "");
+        let token = first.stdout.strip_suffix('\n').expect("a line");
+        assert!(
+            token.starts_with("atlasd_") && token.len() == 7 + 43 && !token.contains(char::is_whitespace)
+        );
+        atlasd.run(create).failed(1, &["`ci`", "exists already"]);
+    });
+}
+
+#[test]
+fn a_token_for_a_workspace_that_is_not_there_is_not_made() {
+    on_both_engines(|atlasd, _| {
+        atlasd.run(["migrate"]).with_code(0);
+        let create = ["token", "create", "--name", "ci", "--role", "viewer", "--workspace", "contoso"];
+        atlasd.run(create).failed(2, &["`contoso`", "atlasd workspaces list"]);
+        atlasd.run(["workspaces", "add", "contoso"]).with_code(0);
+        atlasd.run(create).with_code(0);
+    });
+}
+
+#[test]
+fn a_workspace_and_a_tenant_are_added_once() {
+    on_both_engines(|atlasd, _| {
+        atlasd.run(["migrate"]).with_code(0);
+        atlasd.run(["workspaces", "add", "contoso", "--name", "Contoso Ltd"]).with_code(0);
+        atlasd.run(["workspaces", "add", "contoso"]).failed(1, &["`contoso`", "exists already"]);
+        let id = "3f2b8c1e-9d47-4a5b-8e21-0c6d7f8a9b10";
+        let add =
+            ["tenants", "add", "HQ", "--workspace", "contoso", "--external-id", id, "--credential", "main"];
+        let added = atlasd.run(add).with_code(0);
+        assert!(
+            added.stderr.starts_with("warning: the configuration has no [credentials.main]"),
+            "{}",
+            added.stderr
+        );
+        let again = atlasd.run(add).with_code(1);
+        assert!(again.stderr.contains("exists already"), "{}", again.stderr);
+        let listed =
+            atlasd.run(["tenants", "list", "--workspace", "contoso", "-o", "json"]).with_code(0).json();
+        assert_eq!(listed.as_array().expect("a list").len(), 1);
+        assert_eq!((&listed[0]["name"], &listed[0]["cloud"]), (&"HQ".into(), &"global".into()));
+        atlasd.run(["tenants", "list", "--workspace", "nobody"]).failed(2, &["`nobody`"]);
+    });
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_failure() {
+    use std::process::{Command, Stdio};
+    let atlasd = Atlasd::new();
+    atlasd.run(["migrate"]).with_code(0);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atlasd"));
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    command.env_clear().env("ATLASD_DATA_DIR", atlasd.folder().join("data")).arg("doctor");
+    command.stdout(writer).stderr(Stdio::piped());
+    drop(reader);
+    let output = command.spawn().expect("the program starts").wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}

@@ -1,0 +1,74 @@
+//! Runs the built program with an environment of its own.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The program in a folder of its own: no configuration, no data and no token of the caller reaches it.
+pub struct Atlasd {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+/// How a command ended.
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Atlasd {
+    pub fn new() -> Self {
+        Self { folder: TempDir::new().expect("a temporary directory"), variables: Vec::new() }
+    }
+
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_atlasd"));
+        command.env_clear().env("HOME", self.folder()).env("ATLASD_DATA_DIR", self.folder().join("data"));
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let Output { status, stdout, stderr } =
+            command.current_dir(self.folder()).args(args).output().expect("the program starts");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Ended { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+    }
+}
+
+impl Ended {
+    /// Asserts the exit code; shows everything when it is another.
+    #[track_caller]
+    pub fn with_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "\nstdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Asserts that it failed with `code` and one line of error that has all of `parts`.
+    #[track_caller]
+    pub fn failed(self, code: i32, parts: &[&str]) {
+        let ended = self.with_code(code);
+        assert_eq!(ended.stdout, "", "a failure prints nothing on stdout");
+        let line = ended.stderr.strip_suffix('\n').expect("a line");
+        assert!(line.starts_with("error: ") && !line.contains('\n'), "{line}");
+        assert!(!line.contains('\u{1b}'), "no colours where there is no terminal: {line}");
+        for part in parts {
+            assert!(line.contains(part), "expected {part} in {line}");
+        }
+    }
+
+    /// The JSON on stdout.
+    #[track_caller]
+    pub fn json(self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
