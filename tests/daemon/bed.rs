@@ -7,14 +7,13 @@ use atlasd::config::Config;
 use atlasd::daemon::{Daemon, DaemonOptions};
 use atlasd::sandbox::config::{CLIENT_ID, CLIENT_SECRET, SINGLE_TENANT};
 use atlasd::sandbox::{Sandbox, SandboxConfig};
-use atlasd::store::DatabaseUrl;
 use serde_json::{Value, json};
 
-use crate::support::{Engine, TestDatabase};
+use crate::support::{Database, Engine};
 
 /// What a test runs on.
 pub struct Bed {
-    pub database: TestDatabase,
+    pub database: Database,
     pub sandbox: Sandbox,
     pub directory: tempfile::TempDir,
     /// Keys that a test sets on top of the harness's configuration.
@@ -33,7 +32,8 @@ impl Bed {
 
     /// The same with configuration of its own.
     pub fn with(engine: Engine, sandbox: SandboxConfig, extra: &str) -> Self {
-        let database = TestDatabase::create(engine);
+        let database = Database::create(engine);
+        atlasd::store::migrate(&database.url).expect("a fresh database migrates");
         let sandbox = block_on(Sandbox::start(sandbox, "127.0.0.1:0".parse().unwrap())).expect("the sandbox starts");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut bed = Self { database, sandbox, directory, extra: extra.to_owned(), token: String::new() };
@@ -63,8 +63,7 @@ impl Bed {
     /// Options of a daemon in this process.
     pub fn options(&self) -> DaemonOptions {
         let config = Config::load(&self.config_path()).expect("the harness's configuration is valid");
-        let url: DatabaseUrl = self.database.url.parse().expect("the harness's database URL is valid");
-        DaemonOptions::new(config, url, "127.0.0.1:0".to_owned())
+        DaemonOptions::new(config, self.database.url.clone(), "127.0.0.1:0".to_owned())
     }
 
     /// A daemon in this process.
@@ -81,7 +80,7 @@ impl Bed {
     pub fn cli(&self, arguments: &[&str]) -> String {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_atlasd"))
             .args(arguments)
-            .args(["--database-url", &self.database.url])
+            .args(["--database-url", &self.database.url_text()])
             .output()
             .expect("the program was built for this test");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();

@@ -2,7 +2,7 @@
 //!
 //! PostgreSQL is that of `TEST_DATABASE_URL`; without it these tests fail and say so (`./scripts/test` provides it).
 
-#[path = "../support/mod.rs"]
+#[path = "../support/database.rs"]
 mod support;
 
 mod bed;

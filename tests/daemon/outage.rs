@@ -11,11 +11,13 @@ use crate::support::Engine;
 #[test]
 fn postgres_gone_for_a_while_is_503_then_recovers_without_a_restart() {
     let bed = Bed::new(Engine::Postgres, SandboxConfig::single(60));
-    let (host_and_port, through) = bed.database.split_url();
+    let direct = bed.database.url_text();
+    let authority = direct.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).expect("a URL");
+    let target = authority.rsplit('@').next().expect("a host").to_owned();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let proxy = runtime.block_on(Proxy::start(host_and_port));
+    let proxy = runtime.block_on(Proxy::start(target.clone()));
     let mut options = bed.options();
-    options.database_url = through(proxy.address).parse().expect("a URL through the proxy");
+    options.database_url = direct.replacen(&target, &proxy.address.to_string(), 1).parse().expect("a URL through the proxy");
     let daemon = atlasd::daemon::Daemon::start(options).expect("the daemon starts");
     let client = bed.client(daemon.address());
     block_on(async {

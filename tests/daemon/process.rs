@@ -25,7 +25,7 @@ impl Process {
             .args(["--listen", &address.to_string()])
             .arg("--config")
             .arg(bed.config_path())
-            .args(["--database-url", &bed.database.url])
+            .args(["--database-url", &bed.database.url_text()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -1,6 +1,11 @@
 //! Reconcile as a client sees it.
 
+use atlasd::domain::admission::Request;
+use atlasd::domain::identity::IdentityHash;
+use atlasd::domain::operation::Operation;
+use atlasd::ids::{InstanceId, TenantId, WorkspaceId};
 use atlasd::sandbox::SandboxConfig;
+use atlasd::store::{Admitted, NewInstance, Store};
 use serde_json::json;
 
 use crate::bed::{Bed, block_on, run_id, until};
@@ -60,7 +65,7 @@ for_each_engine!(a_dry_run_lists_what_a_pass_would_do_and_changes_nothing, |engi
     let client = bed.client(daemon.address());
     block_on(async {
         let (workspace, tenant) = client.single().await;
-        let orphan = bed.database.plant_orphan(workspace, tenant).await;
+        let orphan = plant_orphan(daemon.handle().store(), workspace, tenant).await;
         let dry = client.post("/reconcile", json!({"workspace_id": workspace, "dry_run": true})).await;
         assert_eq!(dry.status, 202, "{dry:?}");
         let dry = client.completed(run_id(&dry)).await;
@@ -78,3 +83,24 @@ for_each_engine!(a_dry_run_lists_what_a_pass_would_do_and_changes_nothing, |engi
         assert_eq!(client.get(&format!("/runs/{orphan}")).await.body["status"], "queued");
     });
 });
+
+/// A run that an instance claimed which was never heard of again.
+async fn plant_orphan(store: &Store, workspace: i64, tenant: i64) -> i64 {
+    let lease = std::time::Duration::from_millis(1);
+    let dead = NewInstance { id: InstanceId::fresh(), hostname: "gone".into(), pid: 1, version: "0".into(), lease };
+    store.register_instance(&dead, false).await.expect("an instance");
+    let request = Request {
+        workspace_id: WorkspaceId(workspace),
+        tenant_id: Some(TenantId(tenant)),
+        user_id: None,
+        initiator_name: "test".to_owned(),
+        operation: Operation::Fetch,
+        identity: IdentityHash([1; 32]),
+        context: serde_json::Map::from_iter([("inputs".to_owned(), json!({}))]),
+        force: false,
+    };
+    let admitted = store.admit(vec![request]).await.expect("admitted").remove(0);
+    let Admitted::Accepted(run) = admitted else { panic!("a new identity: {admitted:?}") };
+    store.claim_run(run.id, dead.id).await.expect("claimed").expect("it is queued");
+    run.id.0
+}

@@ -1,0 +1,168 @@
+//! A fresh database per test, on each engine. The PostgreSQL half needs `TEST_DATABASE_URL`, a server where databases
+//! can be made; without it the test fails rather than pass unseen.
+
+#![allow(dead_code, reason = "every test binary includes this file and uses its own part of it")]
+
+use std::time::Duration;
+
+use atlasd::store::DatabaseUrl;
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use secrecy::ExposeSecret;
+
+type PgConn = AsyncConnectionWrapper<AsyncPgConnection>;
+
+/// An engine under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A database that is removed when dropped; empty, without a schema.
+pub struct Database {
+    pub engine: Engine,
+    pub url: DatabaseUrl,
+    name: String,
+    directory: Option<tempfile::TempDir>,
+}
+
+impl Database {
+    pub fn create(engine: Engine) -> Self {
+        let name = format!("atlasd_test_{}", atlasd::ids::fresh_uuid().simple());
+        match engine {
+            Engine::Sqlite => {
+                let directory = tempfile::tempdir().expect("a temporary directory");
+                let path = directory.path().join("ledger.db");
+                Self { engine, url: DatabaseUrl::Sqlite(path), name, directory: Some(directory) }
+            }
+            Engine::Postgres => {
+                on_server(&format!("CREATE DATABASE {name}"));
+                let url = server_url_with(&name).parse().expect("TEST_DATABASE_URL is a PostgreSQL URL");
+                Self { engine, url, name, directory: None }
+            }
+        }
+    }
+
+    /// The URL as a command line takes it.
+    pub fn url_text(&self) -> String {
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => format!("sqlite://{}", path.display()),
+            DatabaseUrl::Postgres(url) => url.expose_secret().to_owned(),
+        }
+    }
+
+    /// Runs statements on a connection of its own, beside the store.
+    pub fn execute(&self, text: &str) -> Result<(), String> {
+        let (url, text) = (self.url.clone(), text.to_owned());
+        off_the_runtime(move || match &url {
+            DatabaseUrl::Sqlite(_) => sqlite(&url).batch_execute(&text).map_err(|error| error.to_string()),
+            DatabaseUrl::Postgres(url) => {
+                postgres(url.expose_secret()).batch_execute(&text).map_err(|error| error.to_string())
+            }
+        })
+    }
+
+    /// The texts that a query gives as `word`.
+    pub fn words(&self, text: &str) -> Vec<String> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            word: String,
+        }
+        let (url, text) = (self.url.clone(), text.to_owned());
+        let rows: Vec<Row> = off_the_runtime(move || match &url {
+            DatabaseUrl::Sqlite(_) => sql_query(text).load(&mut sqlite(&url)).expect("the query runs"),
+            DatabaseUrl::Postgres(url) => {
+                sql_query(text).load(&mut postgres(url.expose_secret())).expect("the query runs")
+            }
+        });
+        rows.into_iter().map(|row| row.word).collect()
+    }
+
+    /// The number that a query gives as `n`.
+    pub fn number(&self, text: &str) -> i64 {
+        let text = format!("SELECT CAST(n AS text) AS word FROM ({text}) q");
+        self.words(&text)[0].parse().expect("a number")
+    }
+
+    /// Holds SQLite's write lock until dropped.
+    pub fn lock_sqlite(&self) -> SqliteConnection {
+        let mut connection = sqlite(&self.url);
+        connection.batch_execute("BEGIN EXCLUSIVE").expect("nobody holds the lock for long");
+        connection
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.engine == Engine::Postgres {
+            on_server(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        }
+    }
+}
+
+/// The connection wrapper blocks, which a thread of a runtime must not.
+fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    std::thread::spawn(work).join().expect("the statement runs")
+}
+
+fn sqlite(url: &DatabaseUrl) -> SqliteConnection {
+    let DatabaseUrl::Sqlite(path) = url else { panic!("expected a SQLite URL") };
+    let mut conn = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("the file opens");
+    let pragmas = format!("PRAGMA busy_timeout = {}; PRAGMA foreign_keys = ON", Duration::from_secs(5).as_millis());
+    conn.batch_execute(&pragmas).expect("pragmas");
+    conn
+}
+
+fn postgres(url: &str) -> PgConn {
+    <PgConn as Connection>::establish(url).expect("the server of TEST_DATABASE_URL answers")
+}
+
+fn server_url() -> String {
+    std::env::var("TEST_DATABASE_URL").unwrap_or_else(|_| {
+        panic!(
+            "TEST_DATABASE_URL is not set: run ./scripts/test, which starts a PostgreSQL server for the tests"
+        )
+    })
+}
+
+fn server_url_with(database: &str) -> String {
+    let url = server_url();
+    let (before, parameters) = match url.split_once('?') {
+        Some((before, parameters)) => (before.to_owned(), format!("?{parameters}")),
+        None => (url, String::new()),
+    };
+    let (scheme, rest) = before.split_once("://").expect("a URL");
+    let authority = rest.split('/').next().unwrap_or(rest);
+    format!("{scheme}://{authority}/{database}{parameters}")
+}
+
+fn on_server(text: &str) {
+    let (url, text) = (server_url(), text.to_owned());
+    off_the_runtime(move || postgres(&url).batch_execute(&text).expect("the server makes databases"));
+}
+
+/// Declares a test that runs on each engine: `name::sqlite` and `name::postgres`.
+#[allow(unused_macros, reason = "every test binary includes this file and uses its own part of it")]
+macro_rules! for_each_engine {
+    ($name:ident, |$engine:ident| $body:block) => {
+        mod $name {
+            #[allow(unused_imports, reason = "not every body needs everything")]
+            use super::*;
+            fn body($engine: $crate::support::Engine) $body
+            #[test]
+            fn sqlite() {
+                body($crate::support::Engine::Sqlite);
+            }
+            #[test]
+            fn postgres() {
+                body($crate::support::Engine::Postgres);
+            }
+        }
+    };
+}
+#[allow(unused_imports, reason = "every test binary includes this file and uses its own part of it")]
+pub(crate) use for_each_engine;
