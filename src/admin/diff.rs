@@ -247,7 +247,7 @@ mod tests {
                 .collect(),
         );
         let item = SnapshotItem {
-            policy_type: "deviceConfigurations".to_owned(),
+            policy_type: "compliancePolicy".to_owned(),
             policy_id: id.to_owned(),
             name: format!("policy {id}"),
             assignments_hash: assignments.hash(),
@@ -260,7 +260,7 @@ mod tests {
         let coverage = Coverage { complete: true, ..Coverage::default() };
         Side {
             items: items.into_iter().collect(),
-            coverage: BTreeMap::from([("deviceConfigurations".to_owned(), coverage)]),
+            coverage: BTreeMap::from([("compliancePolicy".to_owned(), coverage)]),
             asked: None,
         }
     }
@@ -285,11 +285,11 @@ mod tests {
     #[test]
     fn a_read_that_failed_removes_nothing() {
         let mut second = side(vec![]);
-        let coverage = second.coverage.get_mut("deviceConfigurations").unwrap();
+        let coverage = second.coverage.get_mut("compliancePolicy").unwrap();
         coverage.refused.insert(Code::GraphForbidden, 1);
         let found = compare(side(vec![item("a", &["g1"])]), second);
         assert!(found.policies.is_empty());
-        assert_eq!(found.not_compared, BTreeSet::from(["deviceConfigurations".to_owned()]));
+        assert_eq!(found.not_compared, BTreeSet::from(["compliancePolicy".to_owned()]));
     }
 
     #[test]

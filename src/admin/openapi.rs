@@ -89,6 +89,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::domain::identity::Inputs;
+    use crate::domain::operation::Operation;
 
     fn json() -> Value {
         serde_json::to_value(generate()).unwrap()
@@ -156,6 +158,15 @@ mod tests {
             Value::Array(items) => items.iter().for_each(|item| collect_references(item, into)),
             _ => {}
         }
+    }
+
+    #[test]
+    fn the_example_of_a_request_is_a_valid_one() {
+        let json = json();
+        let example = &json["components"]["schemas"]["RunRequest"]["example"];
+        let request: crate::intake::RunRequest = serde_json::from_value(example.clone()).unwrap();
+        let operation: Operation = request.operation.parse().unwrap();
+        assert!(Inputs::normalise(operation, &request.inputs).is_ok(), "{example}");
     }
 
     #[test]

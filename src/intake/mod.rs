@@ -32,7 +32,7 @@ use crate::store::Workspace;
 #[schema(example = json!({
     "type": "assignments.fetch",
     "tenant_external_id": "3f2b8c1e-9d47-4a5b-8e21-0c6d7f8a9b10",
-    "inputs": {"policy_types": ["deviceConfigurations"]},
+    "inputs": {"policy_types": ["compliancePolicy"]},
     "context": {"ticket": "CHG-1042"}
 }))]
 pub struct RunRequest {

@@ -1,3 +1,5 @@
+//! From what a client writes to what the registry decides on, without a ledger.
+
 use serde_json::json;
 
 use super::*;

@@ -215,6 +215,41 @@ fn a_reconcile_run_says_whether_it_was_a_dry_run() {
 }
 
 #[test]
+fn a_full_gate_is_503_with_retry_after_and_writes_nothing() {
+    let daemon = TestDaemon::start_with(Engine::Sqlite, |config| config.admission.waiting_max = 1);
+    let token = daemon.token(Role::Admin, None);
+    let workspace = daemon.workspace(&token, "contoso");
+    let tenant = daemon.tenant(&token, workspace, 1, "silent");
+    let request = |id: usize| {
+        let inputs = json!({"policy_ids": [id.to_string()]});
+        json!({"type": "assignments.fetch", "tenant_id": tenant, "inputs": inputs}).to_string().into_bytes()
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    // Whether two requests meet at the gate is chance; that none of many rounds brings it about is not.
+    for round in 0..50 {
+        let replies = daemon.block_on(join_all((0..16).map(|index| {
+            let body = request(round * 16 + index);
+            daemon.sending(Method::POST, "/api/v1/runs", Some(&token), Some(body))
+        })));
+        for reply in &replies {
+            if reply.status == 202 {
+                accepted += 1;
+            } else {
+                reply.assert_problem(503, "admission.full");
+                assert_eq!(reply.headers["retry-after"], "1");
+                refused += 1;
+            }
+        }
+        if refused > 0 {
+            break;
+        }
+    }
+    assert!(refused > 0, "{accepted} requests and never a full gate");
+    let runs = daemon.get("/api/v1/runs?type=assignments.fetch&limit=500", &token);
+    assert_eq!(runs.body["items"].as_array().map(Vec::len), Some(accepted), "a refused request wrote a run");
+}
+
+#[test]
 fn explain_shows_the_identity_its_holder_and_the_differences() {
     let scene = Scene::new(Engine::Sqlite, "silent");
     let run = scene.post("/api/v1/runs", &scene.fetch());
