@@ -70,14 +70,14 @@ for_each_engine!(a_full_gate_and_a_draining_daemon_answer_503_with_retry_after, 
         // While the database is busy with one request, the gate of one place is full.
         let _place = daemon.handle().take_place().expect("the gate is free");
         let refused = client.fetch(tenant, json!({})).await;
-        assert_eq!((refused.status, refused.body["code"].as_str()), (503, Some("admission.gate_full")), "{refused:?}");
+        assert_eq!((refused.status, refused.body["code"].as_str()), (503, Some("admission.full")), "{refused:?}");
         assert!(refused.retry_after.is_some(), "{refused:?}");
         drop(_place);
         assert_eq!(client.fetch(tenant, json!({})).await.status, 202);
         assert_eq!(client.all("/runs?type=assignments.fetch").await.len(), 1, "the refused one wrote nothing");
         daemon.handle().close_gate();
         let refused = client.fetch(tenant, json!({"policy_types": ["intent"]})).await;
-        assert_eq!((refused.status, refused.body["code"].as_str()), (503, Some("admission.draining")), "{refused:?}");
+        assert_eq!((refused.status, refused.body["code"].as_str()), (503, Some("daemon.draining")), "{refused:?}");
         assert_eq!(client.get("/readyz").await.status, 503);
         daemon.control().send(Control::Stop).await.expect("the daemon listens");
     });
