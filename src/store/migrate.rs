@@ -1,7 +1,7 @@
 //! The schema: embedded migrations, applied and reverted off any actor system (they block their thread).
 //!
 //! diesel's migrations take no lock of their own: on PostgreSQL an advisory lock keeps two processes apart, on SQLite
-//! each migration is a transaction of its own and the second process finds it applied.
+//! one transaction over them all.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use secrecy::ExposeSecret;
 
 use super::connect::sqlite_connection;
-use super::error::StoreError;
+use super::error::{Problem, StoreError};
 use super::records::DatabaseUrl;
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -39,7 +39,10 @@ pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
     match url {
         DatabaseUrl::Sqlite(_) => {
             let mut conn = connect_sqlite(url)?;
-            apply::<Sqlite, _>(&mut conn, SQLITE)
+            // RACE: the look and the change are one transaction, or two processes would both see nothing applied.
+            let applied =
+                conn.immediate_transaction(|conn| apply::<Sqlite, _>(conn, SQLITE).map_err(Problem::from));
+            applied.map_err(|problem| problem.during("migrating"))
         }
         DatabaseUrl::Postgres(_) => with_postgres(url, |conn| apply::<Pg, _>(conn, POSTGRES)),
     }

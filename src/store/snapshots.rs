@@ -180,7 +180,7 @@ async fn write_items_as_set(
 ) -> Result<(), Problem> {
     const SETS: &str = "INSERT INTO assignment_sets (hash, assignments, created_at) \
          SELECT DISTINCT ON (b.hash) b.hash, b.assignments, $3 FROM unnest($1, $2) AS b (hash, assignments) \
-         ORDER BY b.hash COLLATE \"C\" ON CONFLICT (hash) DO NOTHING";
+         ORDER BY b.hash ON CONFLICT (hash) DO NOTHING";
     const ITEMS: &str = "INSERT INTO snapshot_items (snapshot_id, policy_type, policy_id, name, assignments_hash) \
          SELECT $1, $2, b.policy_id, b.name, b.hash FROM unnest($3, $4, $5) AS b (policy_id, name, hash) \
          ON CONFLICT (snapshot_id, policy_type, policy_id) DO NOTHING";

@@ -1,0 +1,128 @@
+//! The doctor finds what breaks a guarantee, on both engines.
+
+#[path = "support/store.rs"]
+mod support;
+
+use std::time::Duration;
+
+use atlasd::domain::failure::Code;
+use atlasd::ids::RunId;
+use atlasd::store::Finding;
+use support::*;
+
+async fn broken(lab: &Lab) -> Vec<Finding> {
+    let findings = lab.store.doctor().await.unwrap();
+    findings.into_iter().filter(|finding| finding.broken > 0).collect()
+}
+
+/// The one broken check of `guarantee` whose text has `part`.
+async fn found(lab: &Lab, guarantee: &str, part: &str, run: RunId) {
+    let broken = broken(lab).await;
+    let finding =
+        broken.iter().find(|finding| finding.guarantee == guarantee && finding.check.contains(part));
+    let finding = finding.unwrap_or_else(|| panic!("expected {guarantee} {part}, got {broken:?}"));
+    assert!(finding.examples.contains(&run), "{finding:?}");
+    assert!(!finding.advice.is_empty());
+}
+
+fn copy(id: RunId, change: &str) -> String {
+    format!(
+        "INSERT INTO operation_runs (workspace_id, tenant_id, initiator_name, type, status, outcome, \
+         run_identity_hash, created_at, updated_at, priority, holds_identity, completed_at, cooldown_until, context, \
+         started_at, lease_token, lease_owner) \
+         SELECT workspace_id, tenant_id, initiator_name, type, {change} FROM operation_runs WHERE id = {id}"
+    )
+}
+
+fn drop_trigger(lab: &Lab) {
+    let on = if lab.engine == Engine::Postgres { " ON operation_runs" } else { "" };
+    lab.database.execute(&format!("DROP TRIGGER operation_runs_completed_is_final{on}")).unwrap();
+}
+
+on_each_engine! {
+    async fn a_ledger_in_use_is_well(lab: &Lab) {
+        lab.completed().await;
+        let run = lab.running().await;
+        lab.store.begin_snapshot(lease(&run)).await.unwrap();
+        lab.accepted(lab.request()).await;
+        let mut forced = lab.request_of(lab.tenants[1], identity(77));
+        for _ in 0..2 {
+            forced.force = true;
+            forced.context.insert("forced_by".into(), "ada".into());
+            let run = lab.accepted(forced.clone()).await;
+            let run = lab.store.claim_run(run.id, lab.instance).await.unwrap().unwrap();
+            lab.settled(lease(&run), failed(Code::GraphTimeout)).await;
+        }
+        let findings = lab.store.doctor().await.unwrap();
+        assert!(findings.len() > 15);
+        assert!(findings.iter().all(|finding| finding.broken == 0 && finding.advice.is_empty()), "{:?}", broken(lab).await);
+    }
+
+    async fn two_active_runs_of_one_identity(lab: &Lab) {
+        let run = lab.accepted(lab.request()).await;
+        lab.database.execute("DROP INDEX operation_runs_active_tenant; DROP INDEX operation_runs_holder_tenant").unwrap();
+        lab.database.execute(&copy(run.id, "status, outcome, run_identity_hash, created_at, updated_at, priority, TRUE, NULL, NULL, context, NULL, 0, NULL")).unwrap();
+        let second = RunId(run.id.0 + 1);
+        found(lab, "G1", "one active run per identity", second).await;
+        found(lab, "G1", "two holders", second).await;
+        let broken = broken(lab).await;
+        assert!(broken.iter().any(|f| f.guarantee == "G1" && f.check.contains("operation_runs_active_tenant")));
+        assert!(broken.iter().any(|f| f.guarantee == "G2" && f.check.contains("operation_runs_holder_tenant")));
+    }
+
+    async fn two_running_runs_of_one_tenant(lab: &Lab) {
+        let run = lab.running().await;
+        lab.database.execute("DROP INDEX operation_runs_one_running").unwrap();
+        lab.database.execute(&copy(run.id, "status, outcome, replace(run_identity_hash, '0', 'f'), created_at, updated_at, priority, TRUE, NULL, NULL, context, started_at, 1, lease_owner")).unwrap();
+        found(lab, "G1", "one running run per tenant", RunId(run.id.0 + 1)).await;
+        found(lab, "G3", "open attempt", RunId(run.id.0 + 1)).await;
+    }
+
+    async fn an_index_with_another_definition(lab: &Lab) {
+        lab.database.execute("DROP INDEX operation_runs_holder_workspace; \
+            CREATE UNIQUE INDEX operation_runs_holder_workspace ON operation_runs (workspace_id, run_identity_hash) WHERE tenant_id IS NULL AND status = 'queued'").unwrap();
+        let broken = broken(lab).await;
+        assert_eq!(broken.len(), 1, "{broken:?}");
+        assert!(broken[0].check.contains("operation_runs_holder_workspace"));
+    }
+
+    async fn a_run_accepted_within_a_cooldown(lab: &Lab) {
+        let run = lab.completed().await;
+        lab.database.execute(&format!("UPDATE operation_runs SET holds_identity = FALSE WHERE id = {}", run.id)).unwrap();
+        let again = lab.accepted(lab.request_of(lab.tenant(), run.identity)).await;
+        found(lab, "G2", "within the cooldown", again.id).await;
+        assert_eq!(broken(lab).await.len(), 1);
+    }
+
+    async fn a_run_of_a_dead_instance(lab: &Lab) {
+        let run = lab.running().await;
+        lab.advance(LEASE + Duration::from_secs(14));
+        assert!(broken(lab).await.is_empty(), "within its 15 s");
+        lab.advance(Duration::from_secs(2));
+        found(lab, "G3", "dead instance", run.id).await;
+    }
+
+    async fn a_missing_trigger_and_a_changed_result(lab: &Lab) {
+        let run = lab.completed().await;
+        drop_trigger(lab);
+        let broken_checks = broken(lab).await;
+        assert_eq!((broken_checks.len(), broken_checks[0].guarantee.as_str()), (1, "G4"));
+        lab.database.execute("UPDATE operation_runs SET summary_counts = '{\"total\":4}'").unwrap();
+        found(lab, "G5", "final attempt", run.id).await;
+    }
+
+    async fn an_attempt_and_an_adapter_run_that_are_left_open(lab: &Lab) {
+        let run = lab.running().await;
+        lab.store.begin_snapshot(lease(&run)).await.unwrap();
+        lab.settled(lease(&run), succeeded()).await;
+        found(lab, "G3", "adapter runs are closed", run.id).await;
+        lab.database.execute("UPDATE run_attempts SET outcome = 'running', ended_at = NULL").unwrap();
+        found(lab, "G3", "attempt is open", run.id).await;
+    }
+
+    async fn two_reconciles_of_one_workspace(lab: &Lab) {
+        let first = lab.accepted(lab.reconcile_request()).await;
+        lab.database.execute(&copy(first.id, "status, outcome, replace(run_identity_hash, '0', 'f'), created_at, updated_at, priority, TRUE, NULL, NULL, context, NULL, 0, NULL")).unwrap();
+        found(lab, "G7", "one reconcile", RunId(first.id.0 + 1)).await;
+    }
+}

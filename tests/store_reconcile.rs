@@ -1,0 +1,192 @@
+//! What reconcile sees and repairs, on both engines.
+
+#[path = "support/store.rs"]
+mod support;
+
+use std::time::Duration;
+
+use atlasd::domain::assignment::PolicyChanges;
+use atlasd::domain::failure::{Code, Failure};
+use atlasd::domain::reconcile::{Limits, Observation, Repair, decide};
+use atlasd::domain::run::{AttemptOutcome, Outcome, Run, Status};
+use atlasd::ids::{InstanceId, RunId, SnapshotId};
+use atlasd::store::{CandidateFilter, SnapshotEnd};
+use support::*;
+
+const FILTER: CandidateFilter =
+    CandidateFilter { queued_max: Duration::from_secs(600), adapter_grace: Duration::from_secs(60) };
+const LIMITS: Limits =
+    Limits { attempts_max: 3, queued_max: FILTER.queued_max, adapter_grace: FILTER.adapter_grace };
+
+async fn observed(lab: &Lab) -> Vec<Observation> {
+    let seen = lab.store.observe(lab.workspace, FILTER, RunId(0), 100).await.unwrap();
+    let workspaces = lab.store.workspaces_with_candidates(FILTER).await.unwrap();
+    assert_eq!(workspaces.is_empty(), seen.is_empty(), "the two see the same");
+    seen
+}
+
+/// The one candidate, and what the domain decides about it.
+async fn candidate(lab: &Lab) -> (Observation, Repair) {
+    let mut seen = observed(lab).await;
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let seen = seen.remove(0);
+    let repair = decide(&seen, &LIMITS, lab.store.now().await.unwrap()).expect("every candidate is acted on");
+    (seen, repair)
+}
+
+async fn repaired(lab: &Lab, seen: &Observation, repair: Repair) -> Run {
+    lab.store.repair(seen, repair, COOLDOWN).await.unwrap().expect("it is still as seen")
+}
+
+async fn lose_lease(lab: &Lab) {
+    lab.advance(LEASE + Duration::from_secs(1));
+}
+
+async fn finish(lab: &Lab, run: &Run, outcome: Outcome, failures: Vec<Failure>) -> SnapshotId {
+    let snapshot = lab.store.begin_snapshot(lease(run)).await.unwrap().expect("the lease is good");
+    let end = SnapshotEnd { outcome, counts: counts(8), failures, coverage: Default::default() };
+    assert!(lab.store.finish_snapshot(lease(run), snapshot, end, PolicyChanges::default()).await.unwrap());
+    snapshot
+}
+
+on_each_engine! {
+    async fn a_healthy_ledger_has_no_candidates(lab: &Lab) {
+        let run = lab.running().await;
+        lab.accepted(lab.request()).await;
+        lab.store.begin_snapshot(lease(&run)).await.unwrap();
+        assert!(observed(lab).await.is_empty());
+        lab.store.heartbeat(lab.instance, Duration::from_secs(3_600)).await.unwrap();
+        lab.advance(Duration::from_secs(900));
+        assert!(observed(lab).await.is_empty(), "a run that waits for a busy tenant is not neglected");
+    }
+
+    async fn a_lost_lease_puts_the_run_back_while_tries_are_left(lab: &Lab) {
+        let run = lab.running().await;
+        lose_lease(lab).await;
+        let (seen, repair) = candidate(lab).await;
+        assert!(seen.lease_gone && seen.run == run && seen.adapter.is_none());
+        assert_eq!(repair, Repair::Requeue);
+        let queued = repaired(lab, &seen, repair).await;
+        assert_eq!((queued.status, queued.attempt), (Status::Queued, 1));
+        assert_eq!(lab.run(run.id).await, queued);
+        let attempt = lab.store.attempts(run.id).await.unwrap().remove(0);
+        assert_eq!((attempt.outcome, attempt.code), (AttemptOutcome::LeaseExpired, Some(Code::RunLeaseExpired)));
+        assert_eq!(lab.store.repair(&seen, repair, COOLDOWN).await.unwrap(), None, "once");
+        let other = InstanceId::fresh();
+        lab.register(other, false).await;
+        let again = lab.claimed_by(other).await;
+        assert!(again.lease_token > run.lease_token && again.attempt == 2);
+    }
+
+    async fn a_lost_lease_without_tries_fails_the_run(lab: &Lab) {
+        let run = lab.running().await;
+        lab.database.execute("UPDATE operation_runs SET attempt = 3").unwrap();
+        lose_lease(lab).await;
+        let (seen, repair) = candidate(lab).await;
+        assert_eq!(repair, Repair::CompleteLeaseExpired);
+        let done = repaired(lab, &seen, repair).await;
+        assert_eq!((done.outcome, done.failure_summary[0].code), (Outcome::Failed, Code::RunLeaseExpired));
+        assert!(done.holds_identity && done.cooldown_until.is_some());
+        assert_eq!(lab.run(run.id).await, done);
+    }
+
+    async fn a_cancelled_run_with_a_lost_lease_ends_as_cancelled(lab: &Lab) {
+        let run = lab.running().await;
+        lose_lease(lab).await;
+        let (before_cancel, _) = candidate(lab).await;
+        lab.store.request_cancel(run.id, "ada").await.unwrap();
+        let (_, repair) = candidate(lab).await;
+        assert_eq!(repair, Repair::CompleteCancelled);
+        // A requeue that was decided before the request came must not forget it.
+        let done = repaired(lab, &before_cancel, Repair::Requeue).await;
+        assert_eq!((done.status, done.failure_summary[0].code), (Status::Completed, Code::RunCancelled));
+        assert!(!done.holds_identity);
+    }
+
+    async fn an_owner_that_renewed_in_time_keeps_its_run(lab: &Lab) {
+        let run = lab.running().await;
+        lose_lease(lab).await;
+        let (seen, repair) = candidate(lab).await;
+        lab.store.heartbeat(lab.instance, LEASE).await.unwrap();
+        assert_eq!(lab.store.repair(&seen, repair, COOLDOWN).await.unwrap(), None);
+        assert_eq!(lab.run(run.id).await, run);
+    }
+
+    async fn a_run_whose_adapter_run_ended_is_completed_from_it(lab: &Lab) {
+        let run = lab.running().await;
+        let snapshot = finish(lab, &run, Outcome::Succeeded, Vec::new()).await;
+        assert!(observed(lab).await.is_empty(), "its execution has time to complete it");
+        lab.store.heartbeat(lab.instance, Duration::from_secs(3_600)).await.unwrap();
+        lab.advance(Duration::from_secs(61));
+        let (seen, repair) = candidate(lab).await;
+        assert_eq!(repair, Repair::CompleteFromAdapter);
+        let adapter = seen.adapter.as_ref().unwrap();
+        assert!(adapter.of_latest_claim && adapter.snapshot_id == snapshot && !seen.lease_gone);
+        let done = repaired(lab, &seen, repair).await;
+        assert_eq!((done.outcome, &done.summary_counts), (Outcome::Succeeded, &counts(8)));
+        assert!(done.cooldown_until.is_some());
+        let attempt = lab.store.attempts(run.id).await.unwrap().remove(0);
+        assert_eq!((attempt.outcome, attempt.summary_counts), (AttemptOutcome::Succeeded, counts(8)));
+    }
+
+    async fn a_failed_adapter_run_fails_its_run_with_its_failures(lab: &Lab) {
+        let run = lab.running().await;
+        let failures = vec![Failure::new(Code::GraphForbidden, "forbidden")];
+        finish(lab, &run, Outcome::Failed, failures.clone()).await;
+        lose_lease(lab).await;
+        let (seen, repair) = candidate(lab).await;
+        assert_eq!(repair, Repair::CompleteFromAdapter);
+        let done = repaired(lab, &seen, repair).await;
+        assert_eq!((done.outcome, done.failure_summary), (Outcome::Failed, failures));
+        assert_eq!(lab.store.attempts(run.id).await.unwrap()[0].outcome, AttemptOutcome::Failed);
+    }
+
+    async fn a_queued_run_that_nobody_picks_up_fails(lab: &Lab) {
+        let run = lab.accepted(lab.request()).await;
+        lab.advance(Duration::from_secs(601));
+        assert!(observed(lab).await.is_empty(), "no instance lives that could serve it");
+        lab.register(InstanceId::fresh(), false).await;
+        assert!(observed(lab).await.is_empty(), "the instance has only just come");
+        lab.store.heartbeat(lab.instance, Duration::from_secs(3_600)).await.unwrap();
+        let (seen, repair) = candidate(lab).await;
+        assert_eq!(repair, Repair::CompleteStaleQueued);
+        assert!(seen.served_since.is_some() && !seen.tenant_busy);
+        let done = repaired(lab, &seen, repair).await;
+        assert_eq!((done.id, done.failure_summary[0].code), (run.id, Code::RunStaleQueued));
+        assert!(lab.store.attempts(run.id).await.unwrap().is_empty());
+    }
+
+    async fn a_queue_that_moves_is_not_neglected(lab: &Lab) {
+        lab.accepted(lab.request()).await;
+        lab.accepted(lab.request()).await;
+        lab.store.heartbeat(lab.instance, Duration::from_secs(3_600)).await.unwrap();
+        lab.advance(Duration::from_secs(601));
+        let first = lab.claimed().await;
+        lab.settled(lease(&first), succeeded()).await;
+        assert!(observed(lab).await.is_empty());
+        lab.advance(Duration::from_secs(601));
+        assert_eq!(candidate(lab).await.1, Repair::CompleteStaleQueued);
+    }
+
+    async fn an_adapter_run_of_a_completed_run_is_closed(lab: &Lab) {
+        let run = lab.running().await;
+        let snapshot = lab.store.begin_snapshot(lease(&run)).await.unwrap().unwrap();
+        let done = lab.settled(lease(&run), failed(Code::RunTimeout)).await;
+        let (seen, repair) = candidate(lab).await;
+        assert_eq!(repair, Repair::CloseAdapter);
+        assert_eq!(repaired(lab, &seen, repair).await, done);
+        assert_eq!(lab.store.snapshot(snapshot).await.unwrap().unwrap().outcome, Outcome::Failed);
+        assert!(observed(lab).await.is_empty());
+        assert_eq!(lab.store.repair(&seen, repair, COOLDOWN).await.unwrap(), None);
+    }
+
+    async fn the_pass_itself_and_other_workspaces_are_not_seen(lab: &Lab) {
+        let run = lab.running().await;
+        lose_lease(lab).await;
+        let other = lab.store.add_workspace("fabrikam", "Fabrikam").await.unwrap().id;
+        assert!(lab.store.observe(other, FILTER, RunId(0), 10).await.unwrap().is_empty());
+        assert!(lab.store.observe(lab.workspace, FILTER, run.id, 10).await.unwrap().is_empty());
+        assert!(lab.store.observe(lab.workspace, FILTER, RunId(0), 0).await.unwrap().is_empty());
+        assert_eq!(lab.store.workspaces_with_candidates(FILTER).await.unwrap(), [lab.workspace]);
+    }
+}
