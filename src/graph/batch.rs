@@ -38,7 +38,7 @@ struct Item {
 struct Slot<'a> {
     path: &'a str,
     result: Result<Value, GraphError>,
-    /// A 401 has been answered with a new token already.
+    /// The latest answer was a 401, and a new token is being tried: a second one in a row is final.
     renewed: bool,
     done: bool,
 }
@@ -146,7 +146,7 @@ impl GraphClient {
         }
     }
 
-    /// Closes the slots whose error is final. A first 401 is not: it stays open and asks for a new token (true).
+    /// Closes the slots whose error is final. A first 401 in a row is not: it stays open and asks for a new token (true).
     fn close_final(&self, slots: &mut [Slot<'_>]) -> bool {
         let mut renew = false;
         for slot in slots.iter_mut().filter(|slot| !slot.done) {
@@ -155,6 +155,7 @@ impl GraphClient {
                 slot.renewed = true;
                 renew = true;
             } else {
+                slot.renewed = false;
                 slot.done = self.wire.retry_wait(error).is_none();
             }
         }

@@ -101,8 +101,8 @@ impl GraphClient {
         GraphError::of_answer(answer.status, &answer.headers, &answer.body, self.wire.clock.now())
     }
 
-    /// Sends until `judge` accepts the answer, the error is final, or the tries are used up. The first 401 renews the
-    /// token and repeats the call at once.
+    /// Sends until `judge` accepts the answer, the error is final, or the tries are used up. A 401 renews the token and
+    /// repeats the call at once; a second one in a row is final. A long wait for a throttle may outlive a token twice.
     pub(super) async fn retried<T>(
         &self,
         call: &Call<'_>,
@@ -125,6 +125,7 @@ impl GraphClient {
                 },
                 Err(error) => error,
             };
+            renewed = false;
             self.before_retry(attempt, &error, cancel).await?;
             attempt += 1;
         }
