@@ -70,6 +70,10 @@ fn candidates() -> String {
     )
 }
 
+/// What can be a candidate at all, both few: without it all runs of a workspace would be looked at.
+const IN_QUESTION: &str = "r.id IN (SELECT a.id FROM operation_runs a WHERE a.status IN ('queued', 'running') \
+     UNION ALL SELECT b.operation_run_id FROM snapshots b WHERE b.state = 'building')";
+
 fn bound(statement: Statement, filter: &CandidateFilter, now: Instant) -> Statement {
     statement.bind(now).bind(before(now, filter.queued_max)).bind(before(now, filter.adapter_grace))
 }
@@ -86,11 +90,9 @@ pub async fn workspaces_with_candidates(
     backend: &Backend,
     filter: CandidateFilter,
 ) -> Result<Vec<WorkspaceId>, StoreError> {
-    // Looked for by what is active or building, both few, rather than by all runs of a workspace.
     let text = format!(
         "SELECT DISTINCT r.workspace_id AS n FROM operation_runs r WHERE \
-         (r.status IN ('queued', 'running') OR r.id IN (SELECT b.operation_run_id FROM snapshots b \
-         WHERE b.state = 'building')) AND {} ORDER BY n",
+         {IN_QUESTION} AND {} ORDER BY n",
         candidates()
     );
     let rows: Vec<NumberRow> = backend
@@ -143,11 +145,11 @@ pub async fn observe(
              WHERE s.operation_run_id = r.id AND (r.status <> 'completed' OR s.state = 'building') \
              ORDER BY s.lease_token DESC LIMIT 1) \
              WHERE r.workspace_id = $4 AND r.id <> $5 \
-             AND (r.status IN ('queued', 'running') OR r.id IN (SELECT b.operation_run_id FROM snapshots b \
-             WHERE b.state = 'building')) AND {candidates} ORDER BY r.id LIMIT $6"
+             AND {in_question} AND {candidates} ORDER BY r.id LIMIT $6"
         ),
         gone = LEASE_GONE,
         busy = TENANT_BUSY,
+        in_question = IN_QUESTION,
         candidates = candidates()
     );
     backend
