@@ -221,10 +221,14 @@ async fn race(lab: &Lab, tasks: usize, batches: usize) -> BTreeMap<u8, BTreeSet<
 
 #[test]
 #[ignore = "a measurement: cargo test --release --test store_admission -- --ignored --nocapture"]
-fn distinct_runs_per_second() {
-    for engine in [Engine::Sqlite, Engine::Postgres] {
-        run(engine, |lab| Box::pin(measure(lab)));
-    }
+fn distinct_runs_per_second_on_sqlite() {
+    run(Engine::Sqlite, |lab| Box::pin(measure(lab)));
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release --test store_admission -- --ignored --nocapture"]
+fn distinct_runs_per_second_on_postgres() {
+    run(Engine::Postgres, |lab| Box::pin(measure(lab)));
 }
 
 async fn measure(lab: &Lab) {

@@ -208,7 +208,7 @@ on_each_engine! {
         lab.advance(Duration::from_secs(8));
         assert!(lab.store.orphans(10).await.unwrap().is_empty());
         lab.advance(Duration::from_secs(3));
-        assert_eq!(lab.store.orphans(10).await.unwrap(), [run.clone()]);
+        assert_eq!(lab.store.orphans(10).await.unwrap(), std::slice::from_ref(&run));
         assert!(lab.store.heartbeat(lab.instance, LEASE).await.unwrap().renewed);
         assert!(lab.store.orphans(10).await.unwrap().is_empty());
         lab.store.stop_instance(lab.instance).await.unwrap();

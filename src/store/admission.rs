@@ -221,7 +221,9 @@ async fn holder_of(conn: &mut Conn<'_>, request: &Request) -> Result<Option<Run>
 // --- PostgreSQL: a statement per step for the whole batch ------------------------------------------------------------
 
 /// Locks every completed holder of the batch, whatever its cooldown: a batch that found one still cooling must not
-/// run ahead of one that releases it. The lateral part keeps the planner on the holder index.
+/// run ahead of one that releases it. The lateral part keeps the planner on the holder index; so does asking for a
+/// cooldown, which only completed runs have, in place of the status: indexes over completed runs would do for that,
+/// and a planner without statistics takes them and reads a tenant's whole history for each request.
 macro_rules! release {
     ($scope:literal) => {
         concat!(
@@ -230,7 +232,8 @@ macro_rules! release {
              held AS MATERIALIZED (SELECT h.id FROM batch b CROSS JOIN LATERAL ( \
              SELECT r.id, r.cooldown_until FROM operation_runs r WHERE ",
             $scope,
-            " AND r.run_identity_hash = b.hash AND r.holds_identity AND r.status = 'completed' FOR UPDATE) h \
+            " AND r.run_identity_hash = b.hash AND r.holds_identity \
+             AND r.cooldown_until IS NOT NULL FOR UPDATE) h \
              WHERE b.force OR h.cooldown_until <= clock_timestamp() + $4 * interval '1 microsecond') \
              UPDATE operation_runs SET holds_identity = FALSE WHERE id = ANY (ARRAY (SELECT id FROM held))"
         )

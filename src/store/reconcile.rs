@@ -26,9 +26,11 @@ use crate::ids::{RunId, SnapshotId, WorkspaceId};
 const LEASE_GONE: &str =
     concat!("NOT EXISTS (SELECT 1 FROM instances i WHERE i.id = r.lease_owner AND ", live!("$1"), ")");
 
-/// Another run of the tenant is running, or one ended after `$2`: a long queue that moves is no sign of neglect.
-const TENANT_BUSY: &str = "EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = r.tenant_id AND b.id <> r.id \
-     AND (b.status = 'running' OR (b.status = 'completed' AND b.completed_at > $2)))";
+/// Another run of the tenant is running, or one ended after `$2`: a long queue that moves is no sign of neglect. Two
+/// looks, since one with OR would read the tenant's whole history.
+const TENANT_BUSY: &str = "(EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = r.tenant_id AND b.id <> r.id \
+     AND b.status = 'running') OR EXISTS (SELECT 1 FROM operation_runs e WHERE e.tenant_id = r.tenant_id \
+     AND e.status = 'completed' AND e.id <> r.id AND e.completed_at > $2))";
 
 /// See [`super::Store::orphans`].
 pub async fn orphans(backend: &Backend, limit: usize) -> Result<Vec<Run>, StoreError> {
@@ -68,6 +70,10 @@ fn candidates() -> String {
     )
 }
 
+/// What can be a candidate at all, both few: without it all runs of a workspace would be looked at.
+const IN_QUESTION: &str = "r.id IN (SELECT a.id FROM operation_runs a WHERE a.status IN ('queued', 'running') \
+     UNION ALL SELECT b.operation_run_id FROM snapshots b WHERE b.state = 'building')";
+
 fn bound(statement: Statement, filter: &CandidateFilter, now: Instant) -> Statement {
     statement.bind(now).bind(before(now, filter.queued_max)).bind(before(now, filter.adapter_grace))
 }
@@ -84,11 +90,9 @@ pub async fn workspaces_with_candidates(
     backend: &Backend,
     filter: CandidateFilter,
 ) -> Result<Vec<WorkspaceId>, StoreError> {
-    // Looked for by what is active or building, both few, rather than by all runs of a workspace.
     let text = format!(
         "SELECT DISTINCT r.workspace_id AS n FROM operation_runs r WHERE \
-         (r.status IN ('queued', 'running') OR r.id IN (SELECT b.operation_run_id FROM snapshots b \
-         WHERE b.state = 'building')) AND {} ORDER BY n",
+         {IN_QUESTION} AND {} ORDER BY n",
         candidates()
     );
     let rows: Vec<NumberRow> = backend
@@ -141,11 +145,11 @@ pub async fn observe(
              WHERE s.operation_run_id = r.id AND (r.status <> 'completed' OR s.state = 'building') \
              ORDER BY s.lease_token DESC LIMIT 1) \
              WHERE r.workspace_id = $4 AND r.id <> $5 \
-             AND (r.status IN ('queued', 'running') OR r.id IN (SELECT b.operation_run_id FROM snapshots b \
-             WHERE b.state = 'building')) AND {candidates} ORDER BY r.id LIMIT $6"
+             AND {in_question} AND {candidates} ORDER BY r.id LIMIT $6"
         ),
         gone = LEASE_GONE,
         busy = TENANT_BUSY,
+        in_question = IN_QUESTION,
         candidates = candidates()
     );
     backend

@@ -130,7 +130,19 @@ pub async fn runs(backend: &Backend, query: RunQuery) -> Result<Page<Run>, Store
     only(" AND r.type = ", query.operation.map(|operation| operation.as_str().into()));
     only(" AND r.status = ", query.status.map(|status| status_word(status).into()));
     only(" AND r.outcome = ", query.outcome.map(|outcome| outcome_word(outcome).into()));
-    only(" AND r.run_identity_hash = ", query.identity.map(|hash| hash.to_string().into()));
+    if let Some(identity) = query.identity.map(|hash| hash.to_string()) {
+        // Each half by its own index: the history by hash, the active runs by what is active.
+        statement.push(
+            " AND r.id IN (SELECT c.id FROM operation_runs c WHERE c.status = 'completed' AND c.run_identity_hash = ",
+        );
+        statement.push_value(identity.clone());
+        statement.push(
+            " UNION ALL SELECT a.id FROM operation_runs a WHERE a.status IN ('queued', 'running') \
+             AND a.run_identity_hash = ",
+        );
+        statement.push_value(identity);
+        statement.push(")");
+    }
     statement.push(" ORDER BY r.id DESC LIMIT ");
     statement.push_value(rows_of(limit));
     let rows: Vec<RunRow> =

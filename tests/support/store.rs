@@ -39,7 +39,6 @@ macro_rules! on_each_engine {
     ($($(#[$doc:meta])* async fn $name:ident($lab:ident: &Lab) $body:block)*) => {$(
         $(#[$doc])*
         mod $name {
-            #[allow(unused_imports, reason = "not every body needs everything")]
             use super::*;
             async fn body($lab: &Lab) $body
             #[test]

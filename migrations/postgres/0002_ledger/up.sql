@@ -89,7 +89,9 @@ CREATE INDEX operation_runs_cooling ON operation_runs (cooldown_until)
 -- Lists, newest first.
 CREATE INDEX operation_runs_of_workspace ON operation_runs (workspace_id, id);
 CREATE INDEX operation_runs_of_tenant ON operation_runs (tenant_id, id);
-CREATE INDEX operation_runs_of_identity ON operation_runs (run_identity_hash, id);
+-- The history of an identity. Only of completed runs: an index in the order of hashes touches a page per row, and
+-- admission is to pay for the unique ones alone; the active runs of an identity are few.
+CREATE INDEX operation_runs_of_identity ON operation_runs (run_identity_hash, id) WHERE status = 'completed';
 -- Whether a tenant's queue moves.
 CREATE INDEX operation_runs_ended ON operation_runs (tenant_id, completed_at) WHERE status = 'completed';
 

@@ -91,7 +91,9 @@ CREATE INDEX operation_runs_cooling ON operation_runs (cooldown_until)
 -- Lists, newest first.
 CREATE INDEX operation_runs_of_workspace ON operation_runs (workspace_id, id);
 CREATE INDEX operation_runs_of_tenant ON operation_runs (tenant_id, id);
-CREATE INDEX operation_runs_of_identity ON operation_runs (run_identity_hash, id);
+-- The history of an identity. Only of completed runs: an index in the order of hashes touches a page per row, and
+-- admission is to pay for the unique ones alone; the active runs of an identity are few.
+CREATE INDEX operation_runs_of_identity ON operation_runs (run_identity_hash, id) WHERE status = 'completed';
 -- Whether a tenant's queue moves.
 CREATE INDEX operation_runs_ended ON operation_runs (tenant_id, completed_at) WHERE status = 'completed';
 
@@ -156,3 +158,21 @@ CREATE TRIGGER operation_runs_holder_stays BEFORE DELETE ON operation_runs FOR E
 BEGIN
     SELECT RAISE(ABORT, 'a run that holds its identity is never deleted');
 END;
+
+-- What the planner is to think of these tables, whatever they hold today: a long history, a short queue. Without it, it
+-- takes the history for as short as the queue and reads all of it to find what is due. Never run ANALYZE here.
+ANALYZE sqlite_schema;
+INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
+    ('operation_runs', 'operation_runs_active_tenant', '2000 20 1'),
+    ('operation_runs', 'operation_runs_active_workspace', '20 2 1'),
+    ('operation_runs', 'operation_runs_holder_tenant', '4000 40 1'),
+    ('operation_runs', 'operation_runs_holder_workspace', '20 2 1'),
+    ('operation_runs', 'operation_runs_one_running', '100 1'),
+    ('operation_runs', 'operation_runs_queue', '2000 20 10 1'),
+    ('operation_runs', 'operation_runs_of_owner', '100 50'),
+    ('operation_runs', 'operation_runs_cooling', '2000 1'),
+    ('operation_runs', 'operation_runs_of_workspace', '1000000 50000 1'),
+    ('operation_runs', 'operation_runs_of_tenant', '1000000 5000 1'),
+    ('operation_runs', 'operation_runs_of_identity', '1000000 1000 1'),
+    ('operation_runs', 'operation_runs_ended', '1000000 5000 1'),
+    ('run_attempts', 'run_attempts_open', '100 1');

@@ -54,3 +54,9 @@ CREATE TABLE policies (
     deleted_at INTEGER,
     PRIMARY KEY (tenant_id, policy_type, policy_id)
 ) STRICT, WITHOUT ROWID;
+
+-- As for the ledger: a long history, of which little is open.
+INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
+    ('snapshots', 'snapshots_of_claim', '500000 2 1'),
+    ('snapshots', 'snapshots_of_tenant', '500000 2500 1'),
+    ('snapshots', 'snapshots_building', '100 1');
