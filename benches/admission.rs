@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use atlasd::config::Config;
+use atlasd::config::{Config, Span};
 use atlasd::daemon::{Daemon, DaemonOptions};
 use atlasd::domain::operation::Operation;
 use atlasd::ids::{TenantId, WorkspaceId};
@@ -22,7 +22,7 @@ use support::{Engine, Ledger, request, runtime, share};
 fn daemon(ledger: &Ledger) -> (Daemon, WorkspaceId, TenantId) {
     let mut config = Config::default();
     // LIMIT: no executions, so that the queue only grows.
-    config.execution.poll = "1h".parse().expect("a duration");
+    config.execution.poll = Span(Duration::from_secs(3600));
     config.execution.tenants_max = 0;
     let url = ledger.url.parse().expect("a URL of ours");
     let daemon =

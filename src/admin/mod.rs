@@ -104,6 +104,9 @@ impl AdminState {
 /// LIMIT: what requests under way get to end after the daemon has drained its executions; by then none waits for one.
 const STOP_GRACE_S: u64 = 5;
 
+/// The way to stop a server that was started here.
+pub type HttpHandle = ServerHandle;
+
 /// Starts to serve on `listener`. The caller runs the server and stops it through the handle: signals are the
 /// daemon's, not the server's.
 ///

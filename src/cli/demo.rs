@@ -53,7 +53,9 @@ impl Demo {
             .build()
             .map_err(CliError::io("start the runtime"))?;
 
-        output::print("atlasd demo: a double of Microsoft Graph, a seeded ledger and the daemon in one process.\n")?;
+        output::print(
+            "atlasd demo: a double of Microsoft Graph, a seeded ledger and the daemon in one process.\n",
+        )?;
         let sandbox_config = SandboxConfig { seed: self.seed, ..SandboxConfig::demo() };
         let credential = (sandbox_config.client_id.clone(), sandbox_config.client_secret.clone());
         let any_port = settings::address("127.0.0.1:0")?;
@@ -126,7 +128,8 @@ fn configured(
     (client_id, secret): (String, SecretString),
 ) -> Result<Config, CliError> {
     let secret_file = directory.path().join("sandbox-secret");
-    std::fs::write(&secret_file, secret.expose_secret()).map_err(CliError::io("write the sandbox's secret"))?;
+    std::fs::write(&secret_file, secret.expose_secret())
+        .map_err(CliError::io("write the sandbox's secret"))?;
     let cloud = CloudConfig { login_url: sandbox_url.to_owned(), graph_url: sandbox_url.to_owned() };
     let credential = CredentialConfig {
         client_id,
@@ -147,7 +150,10 @@ fn described(sandbox: &Sandbox, address: &str, database: &str, token: &SecretStr
         sandbox.url(),
     );
     for tenant in sandbox.state().tenants() {
-        text.push_str(&format!("  {}  {:>4} policies  {}\n", tenant.external_id, tenant.policies, tenant.name));
+        text.push_str(&format!(
+            "  {}  {:>4} policies  {}\n",
+            tenant.external_id, tenant.policies, tenant.name
+        ));
     }
     text
 }

@@ -39,7 +39,8 @@ impl SandboxCommand {
             .map_err(CliError::io("start the runtime"))?;
         runtime.block_on(async {
             let told = (config.client_id.clone(), config.client_secret.clone());
-            let sandbox = Sandbox::start(config, listen).await.map_err(CliError::server("start the sandbox"))?;
+            let sandbox =
+                Sandbox::start(config, listen).await.map_err(CliError::server("start the sandbox"))?;
             output::print(&describe(&sandbox, &told.0, told.1.expose_secret()))?;
             tokio::signal::ctrl_c().await.map_err(CliError::io("listen to signals"))?;
             sandbox.stop().await;
@@ -72,7 +73,10 @@ fn describe(sandbox: &Sandbox, client_id: &str, client_secret: &str) -> String {
          and start it with SANDBOX_SECRET={client_secret}. Its tenants:\n"
     );
     for tenant in sandbox.state().tenants() {
-        text.push_str(&format!("  {}  {:>5} policies  {}\n", tenant.external_id, tenant.policies, tenant.name));
+        text.push_str(&format!(
+            "  {}  {:>5} policies  {}\n",
+            tenant.external_id, tenant.policies, tenant.name
+        ));
     }
     text.push_str(&format!("\nFaults can be switched on: curl -X POST {url}/_sandbox/faults -H 'Content-Type: application/json' -d '{{\"kind\":\"forbidden\",\"policy_type\":\"mobileApp\"}}'"));
     text

@@ -24,7 +24,8 @@ pub fn run(daemon: Daemon, config: Option<PathBuf>) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(CliError::io("start the runtime of signals"))?;
-    let listening = runtime.block_on(async { Signals::listen() }).map_err(CliError::io("listen to signals"))?;
+    let listening =
+        runtime.block_on(async { Signals::listen() }).map_err(CliError::io("listen to signals"))?;
     runtime.spawn(listening.carry(daemon.control(), config));
     daemon.wait().map_err(CliError::server("run the daemon"))
 }
@@ -72,7 +73,10 @@ impl Signals {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a second signal asks for exactly this; the next start takes the runs up")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a second signal asks for exactly this; the next start takes the runs up"
+)]
 fn stop_at_once() -> ! {
     tracing::warn!("stopped at once: what was executing is taken up by the next start");
     std::process::exit(STOPPED_AT_ONCE)

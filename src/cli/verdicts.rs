@@ -26,7 +26,12 @@ pub struct FollowArgs {
 impl FollowArgs {
     /// Waits, and shows a table: what the demo does.
     pub fn waiting() -> Self {
-        Self { wait: true, watch: WatchArgs::default(), fail_on_refused: false, output: OutputArgs::default() }
+        Self {
+            wait: true,
+            watch: WatchArgs::default(),
+            fail_on_refused: false,
+            output: OutputArgs::default(),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::actors::gate::Gate;
 use crate::actors::handle::{Handle, Health};
 use crate::actors::registry::RegistryLimits;
 use crate::actors::supervisor::{Drain, Fatal, Parts, RegistryAddress, Supervisor};
-use crate::admin::AdminState;
+use crate::admin::{AdminState, HttpHandle};
 use crate::config::Config;
 use crate::execution::{ExecutorParts, LiveConfig};
 use crate::graph::GraphService;
@@ -220,7 +220,8 @@ async fn serve(
 ) -> Result<(), DaemonError> {
     let began = tokio::time::Instant::now();
     let mut parts = Built::build(options, runtime, sole).await?;
-    let address = listener.local_addr().map_or_else(|_| options.listen.clone(), |address| address.to_string());
+    let address =
+        listener.local_addr().map_or_else(|_| options.listen.clone(), |address| address.to_string());
     let admin = AdminState::new(parts.handle.clone(), parts.directory.clone(), options.config.clone());
     let (server, http) = crate::admin::start(listener, admin.clone(), &options.config.http)
         .map_err(|source| DaemonError::Listen { address: options.listen.clone(), source })?;
@@ -377,7 +378,9 @@ impl Built {
             Ok(graph) => {
                 parts.live.set(config.clone(), graph);
                 admin.reload(config);
-                tracing::info!("the configuration was read again; what a start fixes changes at the next start");
+                tracing::info!(
+                    "the configuration was read again; what a start fixes changes at the next start"
+                );
             }
             Err(error) => tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -400,7 +403,7 @@ impl Built {
         }
     }
 
-    async fn stop(self, drain: Duration, http: actix_web::dev::ServerHandle) {
+    async fn stop(self, drain: Duration, http: HttpHandle) {
         tracing::info!(
             drain_s = drain.as_secs(),
             executions = self.board.len(),

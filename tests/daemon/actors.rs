@@ -30,8 +30,10 @@ for_each_engine!(a_panicking_tenant_actor_comes_back_and_its_neighbour_does_not_
         let victims = run_id(&client.fetch(victim, json!({})).await);
         let neighbours = run_id(&client.fetch(neighbour, json!({})).await);
         for run in [victims, neighbours] {
-            until("it executes", || async { client.get(&format!("/runs/{run}")).await.body["status"] == "running" })
-                .await;
+            until("it executes", || async {
+                client.get(&format!("/runs/{run}")).await.body["status"] == "running"
+            })
+            .await;
         }
         assert!(daemon.handle().panic_child(PanicChild(ChildKey::Tenant(TenantId(victim)))).await);
         let mended = client.completed(victims).await;
@@ -62,7 +64,11 @@ fn a_registry_that_panicked_ends_the_daemon() {
 }
 
 for_each_engine!(a_full_gate_and_a_draining_daemon_answer_503_with_retry_after, |engine| {
-    let bed = Bed::with(engine, SandboxConfig::single(60), "[admission]\nwaiting_max = 1\nduplicates_flush = \"200ms\"\n");
+    let bed = Bed::with(
+        engine,
+        SandboxConfig::single(60),
+        "[admission]\nwaiting_max = 1\nduplicates_flush = \"200ms\"\n",
+    );
     let daemon = bed.daemon();
     let client = bed.client(daemon.address());
     block_on(async {
@@ -70,14 +76,26 @@ for_each_engine!(a_full_gate_and_a_draining_daemon_answer_503_with_retry_after, 
         // While the database is busy with one request, the gate of one place is full.
         let _place = daemon.handle().take_place().expect("the gate is free");
         let refused = client.fetch(tenant, json!({})).await;
-        assert_eq!((refused.status, refused.body["code"].as_str()), (503, Some("admission.full")), "{refused:?}");
+        assert_eq!(
+            (refused.status, refused.body["code"].as_str()),
+            (503, Some("admission.full")),
+            "{refused:?}"
+        );
         assert!(refused.retry_after.is_some(), "{refused:?}");
         drop(_place);
         assert_eq!(client.fetch(tenant, json!({})).await.status, 202);
-        assert_eq!(client.all("/runs?type=assignments.fetch").await.len(), 1, "the refused one wrote nothing");
+        assert_eq!(
+            client.all("/runs?type=assignments.fetch").await.len(),
+            1,
+            "the refused one wrote nothing"
+        );
         daemon.handle().close_gate();
         let refused = client.fetch(tenant, json!({"policy_types": ["intent"]})).await;
-        assert_eq!((refused.status, refused.body["code"].as_str()), (503, Some("daemon.draining")), "{refused:?}");
+        assert_eq!(
+            (refused.status, refused.body["code"].as_str()),
+            (503, Some("daemon.draining")),
+            "{refused:?}"
+        );
         assert_eq!(client.get("/readyz").await.status, 503);
         daemon.control().send(Control::Stop).await.expect("the daemon listens");
     });

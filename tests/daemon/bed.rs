@@ -34,10 +34,12 @@ impl Bed {
     pub fn with(engine: Engine, sandbox: SandboxConfig, extra: &str) -> Self {
         let database = Database::create(engine);
         atlasd::store::migrate(&database.url).expect("a fresh database migrates");
-        let sandbox = block_on(Sandbox::start(sandbox, "127.0.0.1:0".parse().unwrap())).expect("the sandbox starts");
+        let sandbox =
+            block_on(Sandbox::start(sandbox, "127.0.0.1:0".parse().unwrap())).expect("the sandbox starts");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut bed = Self { database, sandbox, directory, extra: extra.to_owned(), token: String::new() };
-        std::fs::write(bed.directory.path().join("secret"), CLIENT_SECRET).expect("the directory is writable");
+        std::fs::write(bed.directory.path().join("secret"), CLIENT_SECRET)
+            .expect("the directory is writable");
         bed.write_config();
         bed.token = bed.cli(&["token", "create", "--name", "test", "--role", "admin"]);
         bed
@@ -92,7 +94,10 @@ impl Bed {
 /// The harness's values for keys that a test does not set: quick heartbeats, quick retries.
 fn with_defaults(extra: &str) -> String {
     let defaults = [
-        ("execution", "heartbeat = \"200ms\"\nlease = \"1500ms\"\npoll = \"100ms\"\nbackoff_base = \"100ms\"\n"),
+        (
+            "execution",
+            "heartbeat = \"200ms\"\nlease = \"1500ms\"\npoll = \"100ms\"\nbackoff_base = \"100ms\"\n",
+        ),
         ("graph", "backoff_base = \"20ms\"\nbackoff_max = \"500ms\"\n"),
         ("admission", "duplicates_flush = \"200ms\"\n"),
         ("database", "acquire_timeout = \"1s\"\n"),
@@ -125,7 +130,8 @@ pub struct Answer {
 
 impl Client {
     pub fn new(base: &str, token: &str) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client builds");
+        let http =
+            reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client builds");
         Self { http, base: base.to_owned(), token: token.to_owned() }
     }
 
@@ -152,7 +158,8 @@ impl Client {
 
     async fn call(&self, request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
         let response = request.bearer_auth(&self.token).send().await?;
-        let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+        let retry_after =
+            response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
         let status = response.status().as_u16();
         let text = response.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));

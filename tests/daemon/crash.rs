@@ -15,7 +15,8 @@ const TENANTS: usize = 6;
 const CLIENTS: usize = 8;
 
 fn from_env(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: expected a number")))
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: expected a number")))
 }
 
 /// A small generator of our own, so that a seed means the same for ever (SplitMix64).
@@ -44,7 +45,12 @@ fn sandbox() -> SandboxConfig {
 }
 
 /// Asks for runs until told to stop, noting every run that was accepted.
-async fn ask(client: Client, tenants: Vec<i64>, seed: u64, stop: tokio::sync::watch::Receiver<bool>) -> Vec<i64> {
+async fn ask(
+    client: Client,
+    tenants: Vec<i64>,
+    seed: u64,
+    stop: tokio::sync::watch::Receiver<bool>,
+) -> Vec<i64> {
     let types = ["intent", "mobileApp", "compliancePolicy", "deviceConfiguration", "configurationPolicy"];
     let mut moments = Moments(seed);
     let mut accepted = Vec::new();
@@ -112,7 +118,8 @@ async fn check(client: &Client, accepted: &[i64]) {
         let attempts = client.get(&format!("/runs/{}/attempts", run["id"])).await.body;
         let attempts: Vec<Value> = attempts["items"].as_array().expect("items").clone();
         for pair in attempts.windows(2) {
-            let (ended, began) = (pair[0]["ended_at"].as_str().unwrap(), pair[1]["started_at"].as_str().unwrap());
+            let (ended, began) =
+                (pair[0]["ended_at"].as_str().unwrap(), pair[1]["started_at"].as_str().unwrap());
             assert!(ended <= began, "two attempts of a run at once: {pair:?}");
         }
         assert_eq!(attempts.last().expect("an attempt")["outcome"], "succeeded");

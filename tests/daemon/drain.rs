@@ -16,8 +16,10 @@ for_each_engine!(a_graceful_stop_hands_the_run_back_and_the_next_start_finishes_
         let client = process.client(&bed);
         let (_, tenant) = client.single().await;
         let run = run_id(&client.fetch(tenant, json!({})).await);
-        until("the run executes", || async { client.get(&format!("/runs/{run}")).await.body["status"] == "running" })
-            .await;
+        until("the run executes", || async {
+            client.get(&format!("/runs/{run}")).await.body["status"] == "running"
+        })
+        .await;
         process.signal("TERM");
         assert_eq!(process.exit_code(), Some(0));
 
@@ -27,8 +29,12 @@ for_each_engine!(a_graceful_stop_hands_the_run_back_and_the_next_start_finishes_
         assert_eq!(run["outcome"], "succeeded", "{run}");
         assert_eq!(run["attempt"], 1, "the hand-back used up no try: {run}");
         let attempts = client.get(&format!("/runs/{}/attempts", run["id"])).await.body;
-        let outcomes: Vec<_> =
-            attempts["items"].as_array().expect("items").iter().map(|attempt| attempt["outcome"].clone()).collect();
+        let outcomes: Vec<_> = attempts["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|attempt| attempt["outcome"].clone())
+            .collect();
         assert_eq!(outcomes, [json!("handed_back"), json!("succeeded")]);
         process.signal("INT");
         assert_eq!(process.exit_code(), Some(0));

@@ -65,9 +65,7 @@ for_each_engine!(a_bulk_call_answers_in_order_and_its_own_repeats_are_active, |e
     let client = bed.client(daemon.address());
     block_on(async {
         let (_, tenant) = client.single().await;
-        let request = |types: &[&str]| {
-            json!({"type": "assignments.fetch", "tenant_id": tenant, "inputs": {"policy_types": types}})
-        };
+        let request = |types: &[&str]| json!({"type": "assignments.fetch", "tenant_id": tenant, "inputs": {"policy_types": types}});
         let answer = client
             .post(
                 "/runs/batch",

@@ -49,7 +49,11 @@ for_each_engine!(a_fetch_reads_what_the_tenant_holds_and_counts_it, |engine| {
     block_on(async {
         let (_, tenant) = client.single().await;
         let accepted = client.fetch(tenant, json!({})).await;
-        assert_eq!((accepted.status, accepted.body["verdict"].as_str()), (202, Some("accepted")), "{accepted:?}");
+        assert_eq!(
+            (accepted.status, accepted.body["verdict"].as_str()),
+            (202, Some("accepted")),
+            "{accepted:?}"
+        );
         let run = client.completed(run_id(&accepted)).await;
         assert_eq!(run["outcome"], "succeeded", "{run}");
         let expected = truth(&bed.sandbox);
@@ -74,7 +78,8 @@ for_each_engine!(a_fetch_reads_what_the_tenant_holds_and_counts_it, |engine| {
         assert_eq!(forced.status, 202, "{forced:?}");
         assert_eq!(forced.body["run"]["context"]["forced_by"], "test", "{forced:?}");
         let second = client.completed(run_id(&forced)).await;
-        let changed: Vec<_> = ["created", "updated", "deleted"].map(|key| second["summary_counts"][key].clone()).into();
+        let changed: Vec<_> =
+            ["created", "updated", "deleted"].map(|key| second["summary_counts"][key].clone()).into();
         assert_eq!(changed, [json!(0), json!(0), json!(0)], "nothing has changed since: {second}");
     });
 });
@@ -120,7 +125,11 @@ fn assert_calls(plain: &Sandbox, rough: &Sandbox) {
     // 2,000 policies, of which a list's `$expand` gives about half: 54 pages of lists, the other half (and the empty
     // sets that nobody confirmed) in batches of 20, and two pages beyond a first.
     let kind = |name: &str| plain.by_kind.get(name).copied().unwrap_or(0);
-    assert_eq!((kind("token"), kind("list"), kind("batch"), kind("batch_item")), (1, 54, 83, 1025), "{plain:?}");
+    assert_eq!(
+        (kind("token"), kind("list"), kind("batch"), kind("batch_item")),
+        (1, 54, 83, 1025),
+        "{plain:?}"
+    );
     assert_eq!(plain.requests, 140, "{plain:?}");
     assert_eq!((plain.throttled, plain.faults_fired), (0, 0));
     assert!(rough.requests < 3 * plain.requests, "faults cost repetitions, not fetches: {rough:?}");
@@ -176,7 +185,10 @@ for_each_engine!(one_refused_type_does_not_stop_the_others, |engine| {
         let id = run["context"]["snapshot_id"].as_i64().unwrap();
         let coverage = &client.get(&format!("/snapshots/{id}")).await.body["coverage"]["mobileApp"];
         assert_eq!(coverage["complete"], false, "{coverage}");
-        assert!(coverage["refused"]["graph.permission_missing"].as_u64().is_some_and(|count| count >= 1), "{coverage}");
+        assert!(
+            coverage["refused"]["graph.permission_missing"].as_u64().is_some_and(|count| count >= 1),
+            "{coverage}"
+        );
     });
 });
 
@@ -187,7 +199,9 @@ for_each_engine!(a_tenant_without_a_configured_credential_fails_with_its_code_an
     let tenant = block_on(async { client.single().await.1 });
     daemon.stop().expect("the daemon stops");
     // The next start does not know the credential any more.
-    let text = std::fs::read_to_string(bed.config_path()).unwrap().replace("[credentials.sandbox]", "[credentials.other]");
+    let text = std::fs::read_to_string(bed.config_path())
+        .unwrap()
+        .replace("[credentials.sandbox]", "[credentials.other]");
     std::fs::write(bed.config_path(), text).unwrap();
     let before = bed.sandbox.state().stats().requests;
     let daemon = bed.daemon();
@@ -216,7 +230,10 @@ for_each_engine!(runs_are_cancelled_at_once_when_queued_and_soon_when_running, |
         let answer = client.post(&format!("/runs/{queued}/cancel"), json!({})).await;
         assert_eq!(answer.status, 202, "{answer:?}");
         let run = client.get(&format!("/runs/{queued}")).await.body;
-        assert_eq!((run["status"].as_str(), run["failure_summary"][0]["code"].as_str()), (Some("completed"), Some("run.cancelled")));
+        assert_eq!(
+            (run["status"].as_str(), run["failure_summary"][0]["code"].as_str()),
+            (Some("completed"), Some("run.cancelled"))
+        );
         let asked = tokio::time::Instant::now();
         assert_eq!(client.post(&format!("/runs/{running}/cancel"), json!({})).await.status, 202);
         let run = client.completed(running).await;
@@ -224,9 +241,17 @@ for_each_engine!(runs_are_cancelled_at_once_when_queued_and_soon_when_running, |
         assert_eq!(run["failure_summary"][0]["code"], "run.cancelled", "{run}");
         assert_eq!(run["cooldown_until"], Value::Null, "a cancelled run leaves no cooldown: {run}");
         let late = client.post(&format!("/runs/{running}/cancel"), json!({})).await;
-        assert_eq!((late.status, late.body["code"].as_str()), (409, Some("run.already_completed")), "{late:?}");
+        assert_eq!(
+            (late.status, late.body["code"].as_str()),
+            (409, Some("run.already_completed")),
+            "{late:?}"
+        );
         let retried = client.post(&format!("/runs/{queued}/retry"), json!({})).await;
-        assert_eq!((retried.status, retried.body["verdict"].as_str()), (202, Some("accepted")), "{retried:?}");
+        assert_eq!(
+            (retried.status, retried.body["verdict"].as_str()),
+            (202, Some("accepted")),
+            "{retried:?}"
+        );
         assert_eq!(retried.body["run"]["run_identity_hash"], run_hash(&client, queued).await);
         client.post(&format!("/runs/{}/cancel", run_id(&retried)), json!({})).await;
     });

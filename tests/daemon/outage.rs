@@ -17,7 +17,8 @@ fn postgres_gone_for_a_while_is_503_then_recovers_without_a_restart() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let proxy = runtime.block_on(Proxy::start(target.clone()));
     let mut options = bed.options();
-    options.database_url = direct.replacen(&target, &proxy.address.to_string(), 1).parse().expect("a URL through the proxy");
+    options.database_url =
+        direct.replacen(&target, &proxy.address.to_string(), 1).parse().expect("a URL through the proxy");
     let daemon = atlasd::daemon::Daemon::start(options).expect("the daemon starts");
     let client = bed.client(daemon.address());
     block_on(async {
@@ -29,7 +30,8 @@ fn postgres_gone_for_a_while_is_503_then_recovers_without_a_restart() {
         let refused = client.fetch(tenant, json!({"policy_types": ["mobileApp"]})).await;
         assert_eq!(refused.status, 503, "{refused:?}");
         assert!(refused.retry_after.is_some(), "{refused:?}");
-        until("the daemon says that it is not ready", || async { client.get("/readyz").await.status == 503 }).await;
+        until("the daemon says that it is not ready", || async { client.get("/readyz").await.status == 503 })
+            .await;
         assert_eq!(client.get("/healthz").await.status, 200);
 
         proxy.mend();

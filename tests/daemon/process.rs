@@ -40,10 +40,14 @@ impl Process {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
-                let log = std::fs::read_to_string(bed.directory.path().join("daemon.log")).unwrap_or_default();
+                let log =
+                    std::fs::read_to_string(bed.directory.path().join("daemon.log")).unwrap_or_default();
                 panic!("the daemon ended with {status}:\n{log}");
             }
-            if reqwest::get(format!("http://{}/readyz", self.address)).await.is_ok_and(|ready| ready.status() == 200) {
+            if reqwest::get(format!("http://{}/readyz", self.address))
+                .await
+                .is_ok_and(|ready| ready.status() == 200)
+            {
                 return;
             }
             assert!(tokio::time::Instant::now() < deadline, "the daemon did not become ready");
@@ -82,5 +86,7 @@ impl Drop for Process {
 
 /// An address that is free now.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback has free ports")
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("loopback has free ports")
 }

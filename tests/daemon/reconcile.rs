@@ -20,7 +20,8 @@ for_each_engine!(many_triggers_at_once_are_at_most_one_pass_more, |engine| {
         let mut triggers = tokio::task::JoinSet::new();
         for _ in 0..200 {
             let client = client.clone();
-            triggers.spawn(async move { client.post("/reconcile", json!({"workspace_id": workspace})).await });
+            triggers
+                .spawn(async move { client.post("/reconcile", json!({"workspace_id": workspace})).await });
         }
         let mut accepted = 0;
         while let Some(answer) = triggers.join_next().await {
@@ -33,18 +34,24 @@ for_each_engine!(many_triggers_at_once_are_at_most_one_pass_more, |engine| {
         }
         assert!(accepted >= 1);
         until("every pass has ended", || async {
-            client.all(&format!("/runs?workspace_id={workspace}&type=ops.reconcile_adapter_runs")).await.iter().all(
-                |run| run["status"] == "completed",
-            )
+            client
+                .all(&format!("/runs?workspace_id={workspace}&type=ops.reconcile_adapter_runs"))
+                .await
+                .iter()
+                .all(|run| run["status"] == "completed")
         })
         .await;
-        let runs = client.all(&format!("/runs?workspace_id={workspace}&type=ops.reconcile_adapter_runs")).await;
+        let runs =
+            client.all(&format!("/runs?workspace_id={workspace}&type=ops.reconcile_adapter_runs")).await;
         let mut spans: Vec<_> = runs
             .iter()
             .map(|run| {
                 assert_eq!(run["outcome"], "succeeded", "{run}");
                 assert_eq!(run["tenant_id"], json!(null));
-                (run["started_at"].as_str().unwrap().to_owned(), run["completed_at"].as_str().unwrap().to_owned())
+                (
+                    run["started_at"].as_str().unwrap().to_owned(),
+                    run["completed_at"].as_str().unwrap().to_owned(),
+                )
             })
             .collect();
         spans.sort();
@@ -74,7 +81,9 @@ for_each_engine!(a_dry_run_lists_what_a_pass_would_do_and_changes_nothing, |engi
         assert_eq!(dry["context"]["repairs"][0]["applied"], false, "{dry}");
         assert_eq!(client.get(&format!("/runs/{orphan}")).await.body["status"], "running");
 
-        let real = client.completed(run_id(&client.post("/reconcile", json!({"workspace_id": workspace})).await)).await;
+        let real = client
+            .completed(run_id(&client.post("/reconcile", json!({"workspace_id": workspace})).await))
+            .await;
         assert_eq!(real["context"]["repairs"][0]["applied"], true, "{real}");
         assert_eq!(real["context"]["repairs"][0]["before"], "running/pending", "{real}");
         assert_eq!(real["context"]["repairs"][0]["after"], "queued/pending", "{real}");
@@ -87,7 +96,8 @@ for_each_engine!(a_dry_run_lists_what_a_pass_would_do_and_changes_nothing, |engi
 /// A run that an instance claimed which was never heard of again.
 async fn plant_orphan(store: &Store, workspace: i64, tenant: i64) -> i64 {
     let lease = std::time::Duration::from_millis(1);
-    let dead = NewInstance { id: InstanceId::fresh(), hostname: "gone".into(), pid: 1, version: "0".into(), lease };
+    let dead =
+        NewInstance { id: InstanceId::fresh(), hostname: "gone".into(), pid: 1, version: "0".into(), lease };
     store.register_instance(&dead, false).await.expect("an instance");
     let request = Request {
         workspace_id: WorkspaceId(workspace),

@@ -112,7 +112,8 @@ fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
 fn sqlite(url: &DatabaseUrl) -> SqliteConnection {
     let DatabaseUrl::Sqlite(path) = url else { panic!("expected a SQLite URL") };
     let mut conn = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("the file opens");
-    let pragmas = format!("PRAGMA busy_timeout = {}; PRAGMA foreign_keys = ON", Duration::from_secs(5).as_millis());
+    let pragmas =
+        format!("PRAGMA busy_timeout = {}; PRAGMA foreign_keys = ON", Duration::from_secs(5).as_millis());
     conn.batch_execute(&pragmas).expect("pragmas");
     conn
 }
