@@ -85,6 +85,8 @@ section!(
     DatabaseConfig {
         /// PostgreSQL connections, or SQLite readers.
         connections_max: usize = 8,
+        /// Writes that may wait for SQLite's one writer; further ones wait `acquire_timeout` for a place among them.
+        writes_waiting_max: usize = 1024,
         /// How long an operation waits for a connection before it fails as unavailable.
         acquire_timeout: Span = Span::secs(3),
         /// How long one statement may take on PostgreSQL (`statement_timeout`), or wait for SQLite's lock.
@@ -345,6 +347,10 @@ impl Config {
                     "expected database.connections_max to be at least 2, got {}",
                     self.database.connections_max
                 ),
+            ),
+            (
+                self.database.writes_waiting_max >= 1,
+                "expected database.writes_waiting_max to be at least 1, got 0".to_owned(),
             ),
             (self.http.workers >= 1, "expected http.workers to be at least 1, got 0".to_owned()),
             (

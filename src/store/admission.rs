@@ -5,6 +5,7 @@
 //! comes second waits for the first and then conflicts.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -42,29 +43,85 @@ enum Answer {
     Gone,
 }
 
+/// Answers as they become known, in the order of the batch.
+type Answers = Vec<Option<Answer>>;
+
 /// See [`super::Store::admit`].
 pub async fn admit(backend: &Backend, requests: Vec<Request>) -> Result<Vec<Admitted>, StoreError> {
     const OPERATION: &str = "admitting runs";
-    let batch = std::sync::Arc::new(requests.into_iter().map(prepare).collect::<Vec<_>>());
+    let batch = Arc::new(requests.into_iter().map(prepare).collect::<Vec<_>>());
+    let mut answers = insert_at_once(backend, &batch).await.map_err(|problem| problem.during(OPERATION))?;
     let mut screened = false;
     let mut tries = 0;
-    let answers = loop {
+    while answers.iter().any(Option::is_none) {
         let shared = batch.clone();
+        let open: Vec<usize> = (0..batch.len()).filter(|&index| answers[index].is_none()).collect();
         let attempt = backend
-            .try_write(move |conn| Box::pin(async move { admit_batch(conn, &shared, screened).await }))
+            .try_write(move |conn| Box::pin(async move { admit_open(conn, &shared, open, screened).await }))
             .await;
         match attempt {
-            Ok(answers) => break answers,
+            Ok(more) => {
+                for (answer, found) in answers.iter_mut().zip(more) {
+                    *answer = answer.take().or(found);
+                }
+            }
             // A workspace or tenant has gone: looking first costs reads, so only a batch that failed does.
             Err(problem) if problem.is_foreign_key_violation() && !screened => screened = true,
             Err(problem) if problem.is_deadlock() && tries < DEADLOCK_TRIES_MAX => tries += 1,
             Err(problem) => return Err(problem.during(OPERATION)),
         }
-    };
+    }
     // The blocking thread may still be about to drop its share; then the requests are copied.
-    let batch = std::sync::Arc::try_unwrap(batch)
+    let batch = Arc::try_unwrap(batch)
         .unwrap_or_else(|shared| shared.iter().map(|one| prepare(one.request.clone())).collect());
-    Ok(batch.into_iter().zip(answers).map(|(one, answer)| admitted(one.request, answer)).collect())
+    Ok(batch
+        .into_iter()
+        .zip(answers.into_iter().flatten())
+        .map(|(one, answer)| admitted(one.request, answer))
+        .collect())
+}
+
+/// On PostgreSQL one statement is a transaction of its own, and for new identities it is all that there is to do: one
+/// round trip instead of four. What it did not insert is left to the transaction that may release.
+async fn insert_at_once(backend: &Backend, batch: &Arc<Vec<Prepared>>) -> Result<Answers, Problem> {
+    let mut answers = Answers::new();
+    answers.resize_with(batch.len(), || None);
+    if !matches!(backend, Backend::Postgres { .. }) {
+        return Ok(answers);
+    }
+    let shared = batch.clone();
+    let inserted = backend
+        .try_at_once(move |conn| {
+            Box::pin(async move {
+                let order = in_order(&shared, (0..shared.len()).collect());
+                let rows: Vec<InsertedRow> = conn.rows(insert_set(conn, &shared, &order)).await?;
+                Ok(rows)
+            })
+        })
+        .await;
+    match inserted {
+        Ok(rows) => {
+            file_inserted(batch, rows, &mut answers);
+            Ok(answers)
+        }
+        // Nothing was inserted; the transaction looks closer.
+        Err(problem) if problem.is_foreign_key_violation() || problem.is_deadlock() => Ok(answers),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// ORDER: by hash, in every batch.
+fn in_order(batch: &[Prepared], mut indexes: Vec<usize>) -> Vec<usize> {
+    indexes.sort_unstable_by(|&a, &b| batch[a].request.identity.cmp(&batch[b].request.identity));
+    indexes
+}
+
+/// Answers those whose rows were inserted.
+fn file_inserted(batch: &[Prepared], rows: Vec<InsertedRow>, answers: &mut Answers) {
+    let mut inserted: HashMap<Key, InsertedRow> = rows.into_iter().map(keyed).collect();
+    for (one, answer) in batch.iter().zip(answers).filter(|(_, answer)| answer.is_none()) {
+        *answer = inserted.remove(&key(one)).map(|row| Answer::Inserted { id: row.id, at: row.created_at.0 });
+    }
 }
 
 fn prepare(mut request: Request) -> Prepared {
@@ -108,25 +165,37 @@ fn admitted(request: Request, answer: Answer) -> Admitted {
     }
 }
 
-/// Answers in the order of `batch`.
-async fn admit_batch(conn: &mut Conn<'_>, batch: &[Prepared], screen: bool) -> Result<Vec<Answer>, Problem> {
-    let mut answers: Vec<Option<Answer>> = Vec::new();
+/// Answers those of `batch` that are `open`, in the order of the batch.
+async fn admit_open(
+    conn: &mut Conn<'_>,
+    batch: &[Prepared],
+    open: Vec<usize>,
+    screen: bool,
+) -> Result<Answers, Problem> {
+    let mut answers = Answers::new();
     answers.resize_with(batch.len(), || None);
+    let mut pending = in_order(batch, open);
     if screen {
-        for (one, answer) in batch.iter().zip(&mut answers) {
-            if !scope_exists(conn, one).await? {
-                *answer = Some(Answer::Gone);
+        let mut existing = Vec::with_capacity(pending.len());
+        for index in pending {
+            if scope_exists(conn, &batch[index]).await? {
+                existing.push(index);
+            } else {
+                answers[index] = Some(Answer::Gone);
             }
         }
+        pending = existing;
     }
-    let mut pending: Vec<usize> = (0..batch.len()).filter(|&index| answers[index].is_none()).collect();
-    pending.sort_unstable_by(|&a, &b| batch[a].request.identity.cmp(&batch[b].request.identity));
+    let asked = pending.clone();
     match conn.engine() {
         Engine::Sqlite => one_by_one(conn, batch, &pending, &mut answers).await?,
         Engine::Postgres => as_sets(conn, batch, pending, &mut answers).await?,
     }
-    let answers: Option<Vec<Answer>> = answers.into_iter().collect();
-    answers.ok_or_else(|| Problem::Corrupt("an identity kept changing hands within one admission".into()))
+    if asked.iter().all(|&index| answers[index].is_some()) {
+        Ok(answers)
+    } else {
+        Err(Problem::Corrupt("an identity kept changing hands within one admission".into()))
+    }
 }
 
 async fn scope_exists(conn: &mut Conn<'_>, one: &Prepared) -> Result<bool, Problem> {
@@ -156,7 +225,7 @@ async fn one_by_one(
     conn: &mut Conn<'_>,
     batch: &[Prepared],
     order: &[usize],
-    answers: &mut [Option<Answer>],
+    answers: &mut Answers,
 ) -> Result<(), Problem> {
     // The clock is read after BEGIN IMMEDIATE: no other writer can complete a run behind it.
     let at = conn.now().await?;
@@ -293,7 +362,7 @@ async fn as_sets(
     conn: &mut Conn<'_>,
     batch: &[Prepared],
     mut pending: Vec<usize>,
-    answers: &mut [Option<Answer>],
+    answers: &mut Answers,
 ) -> Result<(), Problem> {
     for _ in 0..ROUNDS_MAX {
         if pending.is_empty() {
@@ -301,14 +370,8 @@ async fn as_sets(
         }
         release_set(conn, batch, &pending).await?;
         let inserted: Vec<InsertedRow> = conn.rows(insert_set(conn, batch, &pending)).await?;
-        let mut inserted: HashMap<Key, InsertedRow> = inserted.into_iter().map(keyed).collect();
-        pending.retain(|&index| match inserted.remove(&key(&batch[index])) {
-            Some(row) => {
-                answers[index] = Some(Answer::Inserted { id: row.id, at: row.created_at.0 });
-                false
-            }
-            None => true,
-        });
+        file_inserted(batch, inserted, answers);
+        pending.retain(|&index| answers[index].is_none());
         if pending.is_empty() {
             break;
         }

@@ -18,6 +18,7 @@ use futures_util::future::BoxFuture;
 use super::error::{Problem, StoreError};
 use super::statement::{Statement, sql};
 use super::types::{SqlInstant, sql as types};
+use super::writer::Writer;
 use crate::clock::{Clock, Instant};
 
 /// What a pool of SQLite connections holds.
@@ -26,10 +27,10 @@ pub type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
 /// The pools of one engine.
 #[derive(Clone)]
 pub enum Backend {
-    /// One writer: a write that waits for another of this process waits in the pool, never for the file's lock.
+    /// One writer: a write that waits for another of this process waits in its queue, never for the file's lock.
     Sqlite {
-        /// One connection.
-        write: Pool<SqliteConn>,
+        /// One connection, and group commit.
+        writer: Writer,
         /// Read-only connections.
         read: Pool<SqliteConn>,
         /// SQLite has no clock of its own.
@@ -182,17 +183,32 @@ impl Backend {
         self.run(Mode::Write, body).await
     }
 
+    /// Runs `body`, one statement, without a transaction around it: PostgreSQL gives it one of its own.
+    pub async fn try_at_once<T, F>(&self, body: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: for<'c, 'a> FnOnce(&'c mut Conn<'a>) -> Body<'c, T> + Send + 'static,
+    {
+        self.run(Mode::Read, body).await
+    }
+
     async fn run<T, F>(&self, mode: Mode, body: F) -> Result<T, Problem>
     where
         T: Send + 'static,
         F: for<'c, 'a> FnOnce(&'c mut Conn<'a>) -> Body<'c, T> + Send + 'static,
     {
         match self {
-            Self::Sqlite { write, read, clock } => {
-                let pool = if mode == Mode::Write { write } else { read };
-                let mut conn = pool.get().await?;
+            Self::Sqlite { writer, .. } if mode == Mode::Write => writer.run(body).await,
+            Self::Sqlite { read, clock, .. } => {
+                let mut conn = read.get().await?;
                 let clock = clock.clone();
-                conn.spawn_blocking(move |conn| Ok(on_sqlite(conn, mode, &clock, body))).await?
+                conn.spawn_blocking(move |conn| {
+                    Ok(match mode {
+                        Mode::View => conn.transaction(|conn| on_sqlite(conn, &clock, body)),
+                        Mode::Read | Mode::Write => on_sqlite(conn, &clock, body),
+                    })
+                })
+                .await?
             }
             Self::Postgres { pool, clock } => {
                 let mut conn = pool.get().await?;
@@ -205,13 +221,13 @@ impl Backend {
     pub async fn close(&self, patience: Duration) {
         let begun = tokio::time::Instant::now();
         let in_use = || match self {
-            Self::Sqlite { write, read, .. } => in_use(write) + in_use(read),
+            Self::Sqlite { read, .. } => in_use(read),
             Self::Postgres { pool, .. } => in_use(pool),
         };
         match self {
-            Self::Sqlite { write, read, .. } => {
+            Self::Sqlite { read, writer, .. } => {
                 read.close();
-                write.close();
+                writer.close(patience).await;
             }
             Self::Postgres { pool, .. } => pool.close(),
         }
@@ -230,19 +246,13 @@ where
     status.size.saturating_sub(status.available)
 }
 
-fn on_sqlite<T, F>(conn: &mut SqliteConnection, mode: Mode, clock: &Clock, body: F) -> Result<T, Problem>
+/// Runs `body` on a SQLite connection, in whatever transaction that is in.
+pub(super) fn on_sqlite<T, F>(conn: &mut SqliteConnection, clock: &Clock, body: F) -> Result<T, Problem>
 where
     F: for<'c, 'a> FnOnce(&'c mut Conn<'a>) -> Body<'c, T>,
 {
-    let poll_once = |conn: &mut SqliteConnection| {
-        let mut conn = Conn { raw: Raw::Sqlite(conn), clock };
-        body(&mut conn).now_or_never().expect("no statement of the SQLite arm awaits anything")
-    };
-    match mode {
-        Mode::Read => poll_once(conn),
-        Mode::View => conn.transaction(poll_once),
-        Mode::Write => conn.immediate_transaction(poll_once),
-    }
+    let mut conn = Conn { raw: Raw::Sqlite(conn), clock };
+    body(&mut conn).now_or_never().expect("no statement of the SQLite arm awaits anything")
 }
 
 async fn on_postgres<T, F>(

@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::backend::{Backend, SqliteConn};
 use super::error::StoreError;
 use super::records::DatabaseUrl;
+use super::writer::Writer;
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 
@@ -80,11 +81,15 @@ fn without_password(url: &str) -> String {
 /// dies with the runtime that it was made on.
 pub fn open(url: &DatabaseUrl, config: &DatabaseConfig, clock: Clock) -> Result<Backend, StoreError> {
     Ok(match url {
-        DatabaseUrl::Sqlite(path) => Backend::Sqlite {
-            write: sqlite_pool(path, config, Access::ReadWrite, 1)?,
-            read: sqlite_pool(path, config, Access::ReadOnly, config.connections_max)?,
-            clock,
-        },
+        DatabaseUrl::Sqlite(path) => {
+            let connection = sqlite_pool(path, config, Access::ReadWrite, 1)?;
+            let (waiting_max, patience) = (config.writes_waiting_max, *config.acquire_timeout);
+            Backend::Sqlite {
+                writer: Writer::start(connection, clock.clone(), waiting_max, patience),
+                read: sqlite_pool(path, config, Access::ReadOnly, config.connections_max)?,
+                clock,
+            }
+        }
         DatabaseUrl::Postgres(url) => {
             Backend::Postgres { pool: postgres_pool(url.expose_secret(), config)?, clock }
         }
@@ -154,10 +159,12 @@ fn sqlite_pool(
     pool(AsyncDieselConnectionManager::new_with_config(String::new(), manager), config, size)
 }
 
+/// Every query of ours has an index to go by. Without statistics (a fresh ledger) the planner would take a table of
+/// thousands of rows for an empty one, read it whole, and keep that plan: so it is told to prefer indexes always.
 fn postgres_pool(url: &str, config: &DatabaseConfig) -> Result<Pool<AsyncPgConnection>, StoreError> {
     let setup = format!(
         "SET application_name = 'atlasd'; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-         SET TIME ZONE 'UTC'",
+         SET TIME ZONE 'UTC'; SET enable_seqscan = off; SET jit = off",
         config.statement_timeout.as_millis(),
         config.statement_timeout.as_millis(),
     );

@@ -159,6 +159,8 @@ const PASSING: &[&str] = &[
     "No space left on device",
     // SQLite
     "database is locked",
+    "no transaction is active",
+    "no such savepoint",
     "database table is locked",
     "database or disk is full",
     "disk I/O error",

@@ -15,6 +15,7 @@ mod migrate;
 mod schema;
 mod statement;
 mod types;
+mod writer;
 
 mod cursor;
 mod lock;
