@@ -9,8 +9,15 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 /// Directives that no setting may loosen: modules of others that log what must never be logged.
-const KEPT_QUIET: [&str; 6] =
-    ["hyper=warn", "hyper_util=warn", "reqwest=warn", "h2=warn", "tokio_postgres=warn", "rustls=warn"];
+const KEPT_QUIET: [&str; 7] = [
+    "actix_server=warn",
+    "hyper=warn",
+    "hyper_util=warn",
+    "reqwest=warn",
+    "h2=warn",
+    "tokio_postgres=warn",
+    "rustls=warn",
+];
 
 /// What cannot be logged as told.
 #[derive(Debug, thiserror::Error)]
