@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_quoted_word_stays_one_word_of_a_shell() {
-        assert_eq!(quoted("/home/a b/$x"), "'/home/a b/$x'");
+        assert_eq!(quoted("/srv/a b/$x"), "'/srv/a b/$x'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }
