@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use atlasd::clock::Instant;
 use atlasd::domain::admission::Verdict;
-use atlasd::domain::counts::Counts;
 use atlasd::domain::identities::{Answer, Identities};
-use atlasd::domain::operation::Operation;
-use atlasd::domain::run::{Outcome, Run, Status};
-use atlasd::ids::{LeaseToken, RunId, TenantId, WorkspaceId};
+use atlasd::domain::run::Run;
+use atlasd::ids::{RunId, TenantId, WorkspaceId};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 #[path = "support/mod.rs"]
@@ -21,33 +19,8 @@ const HELD: u64 = 100_000;
 
 fn run(number: u64) -> Run {
     let at = Instant::from_micros(0).expect("1970 is in the calendar");
-    Run {
-        id: RunId(i64::try_from(number).expect("few")),
-        workspace_id: WorkspaceId(1),
-        tenant_id: Some(TenantId(1)),
-        user_id: None,
-        initiator_name: "bench".to_owned(),
-        operation: Operation::Fetch,
-        status: Status::Queued,
-        outcome: Outcome::Pending,
-        identity: support::identity(number),
-        summary_counts: Counts::default(),
-        failure_summary: Vec::new(),
-        context: serde_json::Map::new(),
-        started_at: None,
-        completed_at: None,
-        created_at: at,
-        updated_at: at,
-        attempt: 0,
-        next_attempt_at: None,
-        cancel_requested_at: None,
-        cooldown_until: None,
-        duplicate_count: 0,
-        last_duplicate_at: None,
-        holds_identity: true,
-        lease_token: LeaseToken(0),
-        lease_owner: None,
-    }
+    let id = RunId(i64::try_from(number).expect("few"));
+    support::request(WorkspaceId(1), TenantId(1), number).into_run(id, at)
 }
 
 fn verdict(criterion: &mut Criterion) {

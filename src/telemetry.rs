@@ -8,15 +8,17 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Directives that no setting may loosen: modules of others that log what must never be logged.
-const KEPT_QUIET: [&str; 7] = [
-    "actix_server=warn",
+/// Directives that no setting may loosen: modules of others that log what must never be logged, or, at `error`, that a
+/// client sent what is no HTTP.
+const KEPT_QUIET: [&str; 8] = [
     "hyper=warn",
     "hyper_util=warn",
     "reqwest=warn",
     "h2=warn",
     "tokio_postgres=warn",
     "rustls=warn",
+    "actix_server=warn",
+    "actix_http=off",
 ];
 
 /// What cannot be logged as told.

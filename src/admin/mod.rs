@@ -35,7 +35,6 @@ mod diff;
 mod health;
 mod identity;
 mod list;
-mod names;
 mod reconcile;
 mod runs;
 mod snapshots;

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::actors::AdmitError;
 use crate::domain::failure::sanitise;
+use crate::domain::names::NameError;
 use crate::domain::run::Run;
 use crate::ids::RunId;
 use crate::intake::IntakeError;
@@ -277,6 +278,16 @@ impl From<IntakeError> for Problem {
             Some(field) => problem.with_field(field),
             None => problem,
         }
+    }
+}
+
+impl From<NameError> for Problem {
+    fn from(error: NameError) -> Self {
+        let field = match error {
+            NameError::Name => "name",
+            NameError::Slug => "slug",
+        };
+        Self::invalid(field, &error.to_string())
     }
 }
 

@@ -9,9 +9,9 @@ use super::AdminState;
 use super::auth::{Admin, Principal, Viewer};
 use super::body::{self, Body, Query};
 use super::list::List;
-use super::names;
 use super::problem::{Missing, Problem};
 use crate::config::Config;
+use crate::domain::names;
 use crate::ids::{TenantId, WorkspaceId};
 use crate::store::{NewTenant, Tenant, TenantChange};
 
@@ -96,7 +96,7 @@ pub(super) async fn add(
     let owner =
         if caller.0.sees(workspace_id) { state.directory.workspace(workspace_id).await? } else { None };
     owner.ok_or_else(|| Problem::not_found(Missing::Workspace))?;
-    names::check_name("name", &name)?;
+    let name = names::name(&name)?;
     check_known(&state.config(), Some(&cloud), Some(&credential))?;
     let tenant = NewTenant { workspace_id, external_id, name, cloud, credential };
     let added = state.store.add_tenant(tenant).await?;
@@ -147,7 +147,7 @@ pub(super) async fn update(
     let change = change.0;
     let before = visible_tenant(&state, &caller.0, *id).await?;
     if let Some(name) = &change.name {
-        names::check_name("name", name)?;
+        names::name(name)?;
     }
     check_known(&state.config(), change.cloud.as_deref(), change.credential.as_deref())?;
     let fields = changed_fields(&change);

@@ -8,8 +8,8 @@ use super::AdminState;
 use super::auth::{Admin, Viewer};
 use super::body::{Body, PageQuery, Query};
 use super::list::List;
-use super::names;
 use super::problem::Problem;
+use crate::domain::names;
 use crate::store::Workspace;
 
 /// Lists the workspaces that the caller sees, oldest first.
@@ -69,8 +69,7 @@ pub(super) async fn add(
     }
     let NewWorkspace { slug, name } = workspace.0;
     let name = name.unwrap_or_else(|| slug.clone());
-    names::check_slug(&slug)?;
-    names::check_name("name", &name)?;
+    let (slug, name) = (names::slug(&slug)?, names::name(&name)?);
     let added = state.store.add_workspace(&slug, &name).await?;
     tracing::info!(by = %caller.0.name, workspace.id = added.id.0, "workspace added");
     Ok(HttpResponse::Created().json(added))

@@ -50,6 +50,9 @@ pub enum ClientError {
         "ATLASD_TOKEN is not set: make a token with `atlasd token create --name NAME --role operator` and export it"
     )]
     TokenMissing,
+    /// The token cannot be one: a line break, or what surrounds the token where it was printed.
+    #[error("ATLASD_TOKEN is no token: expected one word of letters, digits and punctuation")]
+    TokenMalformed,
     /// Nobody listens.
     #[error("no daemon at {url}: start one with `atlasd serve`, or name its address (--url, ATLASD_URL)")]
     NoDaemon {
@@ -122,7 +125,7 @@ impl ClientError {
     /// Whether the caller has to change the command rather than try again.
     pub fn is_wrong_usage(&self) -> bool {
         match self {
-            Self::Url(_) | Self::TokenMissing => true,
+            Self::Url(_) | Self::TokenMissing | Self::TokenMalformed => true,
             Self::Problem { problem } => matches!(problem.status, 400 | 422),
             Self::NoDaemon { .. } | Self::Transport { .. } | Self::Foreign { .. } => false,
         }
@@ -133,7 +136,7 @@ impl ClientError {
         match self {
             Self::NoDaemon { .. } | Self::Transport { .. } => true,
             Self::Problem { problem } => problem.status == 503,
-            Self::Url(_) | Self::TokenMissing | Self::Foreign { .. } => false,
+            Self::Url(_) | Self::TokenMissing | Self::TokenMalformed | Self::Foreign { .. } => false,
         }
     }
 }
@@ -141,7 +144,7 @@ impl ClientError {
 /// Runs a client command: builds the client and a runtime for it.
 ///
 /// # Errors
-/// [`ClientError::Url`], [`ClientError::TokenMissing`], and what `work` answers.
+/// [`ClientError::Url`], [`ClientError::TokenMissing`], [`ClientError::TokenMalformed`], and what `work` answers.
 pub fn with_client<T>(
     args: &ClientArgs,
     work: impl AsyncFnOnce(&Client) -> Result<T, CliError>,
@@ -159,22 +162,27 @@ impl Client {
     /// A client of the daemon at `url`.
     ///
     /// # Errors
-    /// [`ClientError::Url`], [`ClientError::TokenMissing`].
+    /// [`ClientError::Url`], [`ClientError::TokenMissing`], [`ClientError::TokenMalformed`].
     pub fn new(url: &str, token: Option<SecretString>) -> Result<Self, ClientError> {
         let wrong = || ClientError::Url(printable(url));
         let base: Url = url.parse().map_err(|_| wrong())?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(wrong());
         }
-        let token = token.filter(|token| !token.expose_secret().trim().is_empty());
-        let token = token.ok_or(ClientError::TokenMissing)?;
+        let token = token.as_ref().map_or("", |token| token.expose_secret().trim());
+        if token.is_empty() {
+            return Err(ClientError::TokenMissing);
+        }
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ClientError::TokenMalformed);
+        }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|_| wrong())?;
-        Ok(Self { http, base, token: SecretString::from(token.expose_secret().trim()) })
+        Ok(Self { http, base, token: SecretString::from(token) })
     }
 
     /// `GET /api/v1{path}`.
@@ -312,6 +320,10 @@ mod tests {
             let error = Client::new(URL_DEFAULT, token).expect_err("no token");
             assert!(error.is_wrong_usage());
             assert!(error.to_string().contains("atlasd token create"), "{error}");
+        }
+        for token in ["atlasd_a\natlasd_b", "token atlasd_a", "atlasd_…"] {
+            let error = Client::new(URL_DEFAULT, Some(SecretString::from(token))).expect_err("no token");
+            assert!(error.is_wrong_usage() && !error.to_string().contains("atlasd_"), "{error}");
         }
     }
 

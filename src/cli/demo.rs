@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::settings::{self, ListenArgs};
 use super::verdicts::{FollowArgs, conclude, request_all};
+use super::views::{self, RunView, TenantView, text};
 use super::{CliError, Global, output, seed, selectors, signals, token};
 use crate::config::{CloudConfig, Config, CredentialConfig};
 use crate::daemon::{Daemon, DaemonOptions};
@@ -78,11 +79,12 @@ impl Demo {
             token::add(&store, &name, Role::Admin, None).await
         })?;
         output::print(&described(&sandbox, &address, &database, &token))?;
-        runtime.block_on(tour(&address, &token))?;
+        let client = Client::new(&address, Some(token.clone()))?;
+        let done = runtime.block_on(tour(&client))?;
         if self.once {
             daemon.stop().map_err(CliError::server("stop the daemon"))?;
         } else {
-            output::print(&what_next(&address))?;
+            output::print(&what_next(&address, &database, &token, &done))?;
             signals::run(daemon, settings::config_path(global))?;
         }
         runtime.block_on(sandbox.stop());
@@ -145,59 +147,128 @@ fn configured(
 
 fn described(sandbox: &Sandbox, address: &str, database: &str, token: &SecretString) -> String {
     let mut text = format!(
-        "  daemon     {address}\n  token      {}\n  ledger     {database}\n  sandbox    {}\n\nTenants of the sandbox:\n",
-        token.expose_secret(),
+        "  daemon    {address}\n  ledger    {database}\n  sandbox   {}\n  token     {}\n\nTenants of the sandbox:\n",
         sandbox.url(),
+        token.expose_secret(),
     );
     for tenant in sandbox.state().tenants() {
         text.push_str(&format!(
-            "  {}  {:>4} policies  {}\n",
-            tenant.external_id, tenant.policies, tenant.name
+            "  {:<24} {:>4} policies   {}\n",
+            tenant.name, tenant.policies, tenant.external_id
         ));
     }
     text
 }
 
-/// Fetches every tenant, then asks for the first one again.
-async fn tour(address: &str, token: &SecretString) -> Result<(), CliError> {
-    let client = Client::new(address, Some(token.clone()))?;
-    let tenants = selectors::tenants(&client).await?;
-    let request = |id: i64| json!({"type": Operation::Fetch.as_str(), "tenant_id": id});
-    output::print("1. Fetching the assignments of every tenant:")?;
-    let requests = tenants.iter().map(|tenant| (tenant.name.clone(), request(tenant.id))).collect();
-    let answers = request_all(&client, requests).await?;
-    conclude(&client, answers, FollowArgs::waiting()).await?;
-    if let Some(first) = tenants.first() {
-        output::print(&format!("\n2. Asking for {} once more, a moment later:", first.name))?;
-        let verdict = client.post("/runs", &request(first.id)).await?;
-        output::print(&told(&verdict))?;
-    }
-    Ok(())
+/// What the tour did.
+struct Done {
+    /// The tenant that it asked for twice.
+    tenant: TenantView,
+    /// The run that answered both requests.
+    run: i64,
 }
 
-/// A verdict in words.
-fn told(verdict: &Value) -> String {
+/// Fetches every tenant, then asks for one again.
+async fn tour(client: &Client) -> Result<Done, CliError> {
+    let tenants = selectors::tenants(client).await?;
+    let tenant = tenants.first().cloned();
+    let tenant = tenant.ok_or_else(|| CliError::Failed("the seeded ledger has no tenants".into()))?;
+    output::print("1. Fetching the assignments of every tenant:\n")?;
+    let requests = tenants.iter().map(|tenant| (tenant.name.clone(), fetch(tenant.id))).collect();
+    let answers = request_all(client, requests).await?;
+    conclude(client, answers, FollowArgs::waiting()).await?;
+    output::print(&format!("\n2. Asking for {} once more, a moment later:\n", tenant.name))?;
+    let verdict = client.post("/runs", &fetch(tenant.id)).await?;
+    let explained = client.post("/identity/explain", &json!({"request": fetch(tenant.id)})).await?;
+    output::print(&told(&verdict, &explained))?;
+    let run: RunView = views::read("a run", verdict.get("run").unwrap_or(&Value::Null))?;
+    Ok(Done { tenant, run: run.id })
+}
+
+/// A request for all assignments of a tenant.
+fn fetch(tenant: i64) -> Value {
+    json!({"type": Operation::Fetch.as_str(), "tenant_id": tenant})
+}
+
+/// A verdict, and what makes its request the same as another, in words.
+fn told(verdict: &Value, explained: &Value) -> String {
     let run = &verdict["run"]["id"];
-    match verdict["verdict"].as_str() {
-        Some("cooldown") => format!(
-            "   verdict `cooldown`: run {run} answered this request already; accepted again at {} (in {} s)",
-            verdict["retry_at"].as_str().unwrap_or("?"),
+    let mut lines = match text(verdict, "verdict").as_str() {
+        "cooldown" => format!(
+            "  verdict   cooldown: nothing was started, run {run} did this a moment ago\n  \
+             retry_at  {}, in {} s\n",
+            text(verdict, "retry_at"),
             verdict["retry_after_s"]
         ),
-        Some(verdict) => format!("   verdict `{verdict}`: run {run}"),
-        None => "   no verdict".to_owned(),
+        other => format!("  verdict   {other}: run {run}\n"),
+    };
+    lines.push_str(&format!(
+        "  identity  {}\n            the SHA-256 of {}",
+        text(explained, "run_identity_hash"),
+        text(explained, "canonical")
+    ));
+    lines
+}
+
+/// What to try.
+fn what_next(address: &str, database: &str, token: &SecretString, done: &Done) -> String {
+    let pid = std::process::id();
+    let Done { tenant: TenantView { id, name, .. }, run } = done;
+    let other = json!({"type": Operation::Fetch.as_str(), "tenant_id": id, "inputs": {"policy_types": ["mobileApp"]}});
+    let question = json!({"request": other, "against": run});
+    let headers = "-H \"Authorization: Bearer $ATLASD_TOKEN\" -H \"Content-Type: application/json\"";
+    let tries = [
+        ("what the ledger holds", "atlasd runs list".to_owned()),
+        ("refused, in cooldown", format!("atlasd fetch \"{name}\"")),
+        ("done all the same", format!("atlasd fetch \"{name}\" --force --wait")),
+        ("another request", format!("atlasd fetch \"{name}\" --policy-type mobileApp --wait")),
+        (
+            "what makes it another",
+            format!("curl -s \"$ATLASD_URL/api/v1/identity/explain\" {headers} -d '{question}'"),
+        ),
+        ("reconcile, by a signal", format!("kill -USR1 {pid}")),
+        ("what that did", format!("atlasd runs list --type {}", Operation::Reconcile.as_str())),
+        ("are all guarantees kept?", format!("atlasd doctor --database-url {}", quoted(database))),
+        ("the actors, logged here", format!("kill -USR2 {pid}")),
+    ];
+    let mut text = format!(
+        "\n3. Now you. Paste this into another terminal:\n\nexport ATLASD_URL={address}\nexport ATLASD_TOKEN={}\n{}\nand try:\n\n",
+        token.expose_secret(),
+        shorthand(),
+    );
+    // The command stands last, so that it can be copied to the end of its line.
+    for (what, command) in tries {
+        text.push_str(&format!("  {what:<25} {command}\n"));
+    }
+    text.push_str("\nCtrl-C drains and stops.");
+    text
+}
+
+/// How the other terminal finds this program: it need not be in its PATH.
+fn shorthand() -> String {
+    let called_by_path =
+        std::env::args_os().next().is_some_and(|name| Path::new(&name).components().count() > 1);
+    match std::env::current_exe() {
+        Ok(program) if called_by_path => {
+            // Not an alias: a path with a space would need quotes within quotes.
+            format!("atlasd() {{ {} \"$@\"; }}\n", quoted(&program.display().to_string()))
+        }
+        _ => String::new(),
     }
 }
 
-fn what_next(address: &str) -> String {
-    let pid = std::process::id();
-    format!(
-        "\n3. Try it yourself, in another terminal (export ATLASD_URL={address} and ATLASD_TOKEN with the token above):\n\
-         \x20  atlasd runs list                          what the ledger holds\n\
-         \x20  atlasd fetch \"Contoso Manufacturing\" --wait    refused: in cooldown; --force skips the cooldown\n\
-         \x20  kill -USR1 {pid}                         reconcile every workspace, then: atlasd runs list --type ops.reconcile_adapter_runs\n\
-         \x20  kill -USR2 {pid}                         log the actor tree\n\
-         \x20  curl {address}/metrics\n\n\
-         Ctrl-C drains and stops."
-    )
+/// A word for a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_word_stays_one_word_of_a_shell() {
+        assert_eq!(quoted("/srv/a b/$x"), "'/srv/a b/$x'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

@@ -3,9 +3,9 @@
 use uuid::Uuid;
 
 use super::output::{self, OutputArgs};
-use super::token::label;
 use super::{CliError, Global, ledger};
 use crate::config::Config;
+use crate::domain::names;
 use crate::store::{NewTenant, Store, Tenant};
 
 /// `atlasd tenants …`.
@@ -21,7 +21,7 @@ pub enum Tenants {
 #[derive(Debug, clap::Args)]
 pub struct Add {
     /// A name for people
-    #[arg(value_parser = label)]
+    #[arg(value_parser = names::name)]
     name: String,
     /// The workspace that owns it, by its slug
     #[arg(long, value_name = "SLUG")]

@@ -1,8 +1,8 @@
 //! `atlasd workspaces`: the organisations of a ledger.
 
 use super::output::{self, OutputArgs};
-use super::token::label;
 use super::{CliError, Global, ledger};
+use crate::domain::names;
 use crate::store::Workspace;
 
 /// `atlasd workspaces …`.
@@ -18,10 +18,10 @@ pub enum Workspaces {
 #[derive(Debug, clap::Args)]
 pub struct Add {
     /// The workspace's name in identities and commands; it never changes
-    #[arg(value_parser = slug)]
+    #[arg(value_parser = names::slug)]
     slug: String,
     /// A name for people [default: the slug]
-    #[arg(long, value_parser = label)]
+    #[arg(long, value_parser = names::name)]
     name: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
@@ -55,34 +55,4 @@ impl Workspaces {
 fn row(workspace: &Workspace) -> Vec<String> {
     let Workspace { id, slug, name, created_at } = workspace;
     vec![id.to_string(), slug.clone(), name.clone(), created_at.to_string()]
-}
-
-/// Lower-case words with hyphens between them: a slug is part of every identity and of URLs.
-fn slug(text: &str) -> Result<String, String> {
-    let word =
-        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if text.len() <= SLUG_CHARS_MAX && text.split('-').all(word) {
-        return Ok(text.to_owned());
-    }
-    Err(format!(
-        "expected lower-case letters and digits with single hyphens, at most {SLUG_CHARS_MAX}, such as contoso-group"
-    ))
-}
-
-/// The longest slug.
-const SLUG_CHARS_MAX: usize = 63;
-
-#[cfg(test)]
-mod tests {
-    use super::slug;
-
-    #[test]
-    fn a_slug_is_lower_case_words_with_hyphens() {
-        for good in ["a", "contoso-group", "x2", "2-b"] {
-            assert!(slug(good).is_ok(), "{good}");
-        }
-        for wrong in ["", "A", "a_b", "-a", "a-", "a--b", "ä", "a b", &"a".repeat(64)] {
-            assert!(slug(wrong).is_err(), "{wrong}");
-        }
-    }
 }

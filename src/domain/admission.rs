@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::counts::Counts;
 use super::identity::IdentityHash;
 use super::operation::Operation;
-use super::run::Run;
+use super::run::{Outcome, Run, Status};
 use crate::clock::Instant;
-use crate::ids::{TenantId, UserId, WorkspaceId};
+use crate::ids::{LeaseToken, RunId, TenantId, UserId, WorkspaceId};
 
 /// A request that has passed all checks of its form and only needs a verdict.
 #[derive(Clone, Debug)]
@@ -27,6 +28,39 @@ pub struct Request {
     pub context: serde_json::Map<String, serde_json::Value>,
     /// Skip the cooldown, never the active rule.
     pub force: bool,
+}
+
+impl Request {
+    /// The run that it becomes when it is accepted: queued, and the holder of its identity.
+    pub fn into_run(self, id: RunId, at: Instant) -> Run {
+        Run {
+            id,
+            workspace_id: self.workspace_id,
+            tenant_id: self.tenant_id,
+            user_id: self.user_id,
+            initiator_name: self.initiator_name,
+            operation: self.operation,
+            status: Status::Queued,
+            outcome: Outcome::Pending,
+            identity: self.identity,
+            summary_counts: Counts::default(),
+            failure_summary: Vec::new(),
+            context: self.context,
+            started_at: None,
+            completed_at: None,
+            created_at: at,
+            updated_at: at,
+            attempt: 0,
+            next_attempt_at: None,
+            cancel_requested_at: None,
+            cooldown_until: None,
+            duplicate_count: 0,
+            last_duplicate_at: None,
+            holds_identity: true,
+            lease_token: LeaseToken(0),
+            lease_owner: None,
+        }
+    }
 }
 
 /// The one answer to a request.

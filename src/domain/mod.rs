@@ -1,5 +1,6 @@
 //! The rules of atlasd: pure, no I/O, no async, no diesel, no actix; `now`, ids and randomness are arguments.
 
+pub mod names;
 pub mod operation;
 pub mod policy_types;
 

@@ -1,4 +1,4 @@
-//! Executing a claimed run: its adapter does the work, [`conclude`] decides how the attempt ends, [`Executor`] stops it
+//! Executing a claimed run: its adapter does the work, [`mod@conclude`] decides how the attempt ends, [`Executor`] stops it
 //! in time and settles it (SPEC section 5).
 //!
 //! Every execution is a task of its own on the multi-thread runtime and settles its run itself, whatever becomes of

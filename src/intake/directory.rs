@@ -3,7 +3,7 @@
 //!
 //! Only facts that are immutable in the ledger are kept (ids, slugs, directory ids), so nothing here goes stale, with
 //! one exception: that a directory id belongs to one workspace alone may cease to be true, so the answer to an
-//! unbound caller is trusted for [`UNBOUND_TTL`] only. What does not exist is not remembered.
+//! unbound caller is trusted for `UNBOUND_TTL` only. What does not exist is not remembered.
 
 use std::collections::HashMap;
 use std::hash::Hash;

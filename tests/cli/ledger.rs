@@ -1,8 +1,16 @@
 //! The commands that open the ledger themselves, on both engines.
 
-use crate::database::{Engine, on_both_engines};
 use crate::program::Atlasd;
+use crate::support::{Database, Engine};
 use serde_json::Value;
+
+/// Runs `test` with a program whose environment names no ledger (the default is a SQLite file in its folder), then with
+/// one that names a PostgreSQL database.
+fn on_both_engines(test: impl Fn(&Atlasd, Engine)) {
+    test(&Atlasd::new(), Engine::Sqlite);
+    let database = Database::create(Engine::Postgres);
+    test(&Atlasd::new().with("ATLASD_DATABASE_URL", database.url_text()), Engine::Postgres);
+}
 
 #[test]
 fn migrating_twice_is_migrating_once() {

@@ -1,10 +1,12 @@
 //! The built program as people and scripts use it: arguments in, output and exit code out.
 
+#[path = "../support/database.rs"]
+mod support;
+
 mod program;
 
 mod usage;
 
-mod database;
 mod ledger;
 
 mod client;

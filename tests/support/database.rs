@@ -3,8 +3,6 @@
 
 #![allow(dead_code, reason = "every test binary includes this file and uses its own part of it")]
 
-use std::time::Duration;
-
 use atlasd::store::DatabaseUrl;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
@@ -26,7 +24,7 @@ pub struct Database {
     pub engine: Engine,
     pub url: DatabaseUrl,
     name: String,
-    directory: Option<tempfile::TempDir>,
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl Database {
@@ -36,12 +34,12 @@ impl Database {
             Engine::Sqlite => {
                 let directory = tempfile::tempdir().expect("a temporary directory");
                 let path = directory.path().join("ledger.db");
-                Self { engine, url: DatabaseUrl::Sqlite(path), name, directory: Some(directory) }
+                Self { engine, url: DatabaseUrl::Sqlite(path), name, _directory: Some(directory) }
             }
             Engine::Postgres => {
                 on_server(&format!("CREATE DATABASE {name}"));
                 let url = server_url_with(&name).parse().expect("TEST_DATABASE_URL is a PostgreSQL URL");
-                Self { engine, url, name, directory: None }
+                Self { engine, url, name, _directory: None }
             }
         }
     }
@@ -112,9 +110,7 @@ fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
 fn sqlite(url: &DatabaseUrl) -> SqliteConnection {
     let DatabaseUrl::Sqlite(path) = url else { panic!("expected a SQLite URL") };
     let mut conn = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("the file opens");
-    let pragmas =
-        format!("PRAGMA busy_timeout = {}; PRAGMA foreign_keys = ON", Duration::from_secs(5).as_millis());
-    conn.batch_execute(&pragmas).expect("pragmas");
+    conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON").expect("pragmas");
     conn
 }
 

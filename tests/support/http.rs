@@ -4,33 +4,29 @@
 //! so that a fetch fails at once; and `silent`, where calls are never answered, so that a fetch stays running.
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use atlasd::config::{CloudConfig, Config, CredentialConfig, Span};
 use atlasd::daemon::{Daemon, DaemonOptions};
-use atlasd::store::{DatabaseUrl, NewToken, Role, Store};
+use atlasd::store::{NewToken, Role, Store};
 use reqwest::Method;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// The ledger under a daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    Sqlite,
-    Postgres,
-}
+mod database;
+
+use database::Database;
+pub use database::Engine;
 
 /// A daemon and everything that it needs; dropping it stops the one and removes the other.
 pub struct TestDaemon {
-    // ORDER: dropped from the top: first the daemon, then what it uses; the runtime after the ledger, which needs it.
+    // ORDER: dropped from the top: first the daemon, then what it uses.
     daemon: Daemon,
     client: reqwest::Client,
     base: String,
     next_name: AtomicU64,
-    _database: TestDatabase,
+    _database: Database,
     _files: tempfile::TempDir,
     _silent: TcpListener,
     runtime: tokio::runtime::Runtime,
@@ -99,8 +95,8 @@ impl TestDaemon {
         let mut config = configuration(&silent, files.path());
         change(&mut config);
         config.validate().expect("the test's configuration is valid");
-        let database = TestDatabase::create(engine, files.path(), &runtime);
-        let mut options = DaemonOptions::new(config, database.url(), "127.0.0.1:0".to_owned());
+        let database = Database::create(engine);
+        let mut options = DaemonOptions::new(config, database.url.clone(), "127.0.0.1:0".to_owned());
         options.migrate = true;
         let daemon = Daemon::start(options).expect("the daemon starts");
         let base = format!("http://{}", daemon.address());
@@ -245,70 +241,4 @@ fn configuration(silent: &TcpListener, files: &std::path::Path) -> Config {
     config.graph.tries_max = 1;
     config.shutdown.drain = Span(Duration::from_millis(200));
     config
-}
-
-/// A ledger of its own; a PostgreSQL one is dropped again.
-struct TestDatabase {
-    url: DatabaseUrl,
-    cleanup: Option<(Arc<PostgresServer>, String)>,
-}
-
-struct PostgresServer {
-    url: String,
-    runtime: tokio::runtime::Handle,
-}
-
-impl PostgresServer {
-    fn execute(&self, statement: &str) {
-        // A thread of its own: this may be called while the test's runtime is in use, or being dropped.
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                self.runtime.block_on(async {
-                    let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls)
-                        .await
-                        .expect("TEST_DATABASE_URL names a server that answers");
-                    let driver = tokio::spawn(connection);
-                    client.batch_execute(statement).await.expect("the test's user may create databases");
-                    drop(client);
-                    let _ = driver.await;
-                });
-            });
-        });
-    }
-}
-
-impl TestDatabase {
-    fn create(engine: Engine, files: &std::path::Path, runtime: &tokio::runtime::Runtime) -> Self {
-        if engine == Engine::Sqlite {
-            return Self { url: DatabaseUrl::Sqlite(files.join("atlasd.db")), cleanup: None };
-        }
-        let url = std::env::var("TEST_DATABASE_URL")
-            .expect("TEST_DATABASE_URL names a PostgreSQL server; ./scripts/test starts one");
-        let server = Arc::new(PostgresServer { url, runtime: runtime.handle().clone() });
-        let name = format!("atlasd_http_{}", atlasd::ids::fresh_uuid().simple());
-        server.execute(&format!("CREATE DATABASE {name}"));
-        let url = DatabaseUrl::Postgres(SecretString::from(with_database(&server.url, &name)));
-        Self { url, cleanup: Some((server, name)) }
-    }
-
-    fn url(&self) -> DatabaseUrl {
-        self.url.clone()
-    }
-}
-
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        if let Some((server, name)) = &self.cleanup {
-            server.execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
-        }
-    }
-}
-
-/// The same server, another database: `postgres://user@host:port/NAME?parameters`.
-fn with_database(url: &str, name: &str) -> String {
-    let (address, parameters) = url.split_once('?').map_or((url, None), |(a, p)| (a, Some(p)));
-    let authority = address.find("://").map_or(0, |at| at + 3);
-    let end = address[authority..].find('/').map_or(address.len(), |at| authority + at);
-    let parameters = parameters.map(|parameters| format!("?{parameters}")).unwrap_or_default();
-    format!("{}/{name}{parameters}", &address[..end])
 }

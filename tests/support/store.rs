@@ -1,5 +1,4 @@
-//! A fresh database per test, on each engine. The PostgreSQL half needs `TEST_DATABASE_URL`, a server where databases
-//! can be made; without it the test fails rather than pass unseen.
+//! The lab of the store's tests: a store on a fresh database, and what its tests arrange and ask again and again.
 
 #![allow(dead_code, reason = "every test binary includes this file and uses its own part of it")]
 
@@ -17,21 +16,11 @@ use atlasd::domain::identity::IdentityHash;
 use atlasd::domain::operation::Operation;
 use atlasd::domain::run::{Completion, Lease, Outcome, Run, Settlement};
 use atlasd::ids::{InstanceId, RunId, TenantId, WorkspaceId};
-use atlasd::store::{self, Admitted, Claim, DatabaseUrl, NewInstance, NewTenant, Settled, Store};
-use diesel::connection::SimpleConnection;
-use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
-use diesel_async::AsyncPgConnection;
-use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
-use secrecy::ExposeSecret;
+use atlasd::store::{self, Admitted, Claim, NewInstance, NewTenant, Settled, Store};
 
-type PgConn = AsyncConnectionWrapper<AsyncPgConnection>;
+mod database;
 
-/// An engine under test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    Sqlite,
-    Postgres,
-}
+pub use database::{Database, Engine};
 
 /// Declares tests whose body runs against a fresh database of each engine: `name::sqlite` and `name::postgres`.
 #[macro_export]
@@ -67,114 +56,6 @@ pub fn run(
         test(&lab).await;
         lab.store.close().await;
     });
-}
-
-/// A database that is removed when dropped.
-pub struct Database {
-    pub engine: Engine,
-    pub url: DatabaseUrl,
-    name: String,
-    _directory: Option<tempfile::TempDir>,
-}
-
-impl Database {
-    pub fn create(engine: Engine) -> Self {
-        let name = format!("atlasd_test_{}", atlasd::ids::fresh_uuid().simple());
-        match engine {
-            Engine::Sqlite => {
-                let directory = tempfile::tempdir().expect("a temporary directory");
-                let path = directory.path().join("ledger.db");
-                Self { engine, url: DatabaseUrl::Sqlite(path), name, _directory: Some(directory) }
-            }
-            Engine::Postgres => {
-                on_server(&format!("CREATE DATABASE {name}"));
-                let url = server_url_with(&name).parse().expect("TEST_DATABASE_URL is a PostgreSQL URL");
-                Self { engine, url, name, _directory: None }
-            }
-        }
-    }
-
-    /// Runs statements on a connection of its own, beside the store.
-    pub fn execute(&self, text: &str) -> Result<(), String> {
-        let (url, text) = (self.url.clone(), text.to_owned());
-        off_the_runtime(move || match &url {
-            DatabaseUrl::Sqlite(_) => sqlite(&url).batch_execute(&text).map_err(|error| error.to_string()),
-            DatabaseUrl::Postgres(url) => {
-                postgres(url.expose_secret()).batch_execute(&text).map_err(|error| error.to_string())
-            }
-        })
-    }
-
-    /// The texts that a query gives as `word`.
-    pub fn words(&self, text: &str) -> Vec<String> {
-        #[derive(QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = diesel::sql_types::Text)]
-            word: String,
-        }
-        let (url, text) = (self.url.clone(), text.to_owned());
-        let rows: Vec<Row> = off_the_runtime(move || match &url {
-            DatabaseUrl::Sqlite(_) => sql_query(text).load(&mut sqlite(&url)).expect("the query runs"),
-            DatabaseUrl::Postgres(url) => {
-                sql_query(text).load(&mut postgres(url.expose_secret())).expect("the query runs")
-            }
-        });
-        rows.into_iter().map(|row| row.word).collect()
-    }
-
-    /// The number that a query gives as `n`.
-    pub fn number(&self, text: &str) -> i64 {
-        let text = format!("SELECT CAST(n AS text) AS word FROM ({text}) q");
-        self.words(&text)[0].parse().expect("a number")
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        if self.engine == Engine::Postgres {
-            on_server(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
-        }
-    }
-}
-
-/// The connection wrapper blocks, which a thread of a runtime must not.
-fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    std::thread::spawn(work).join().expect("the statement runs")
-}
-
-fn sqlite(url: &DatabaseUrl) -> SqliteConnection {
-    let DatabaseUrl::Sqlite(path) = url else { panic!("expected a SQLite URL") };
-    let mut conn = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("the file opens");
-    conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON").expect("pragmas");
-    conn
-}
-
-fn postgres(url: &str) -> PgConn {
-    <PgConn as Connection>::establish(url).expect("the server of TEST_DATABASE_URL answers")
-}
-
-fn server_url() -> String {
-    std::env::var("TEST_DATABASE_URL").unwrap_or_else(|_| {
-        panic!(
-            "TEST_DATABASE_URL is not set: run ./scripts/test, which starts a PostgreSQL server for the tests"
-        )
-    })
-}
-
-fn server_url_with(database: &str) -> String {
-    let url = server_url();
-    let (before, parameters) = match url.split_once('?') {
-        Some((before, parameters)) => (before.to_owned(), format!("?{parameters}")),
-        None => (url, String::new()),
-    };
-    let (scheme, rest) = before.split_once("://").expect("a URL");
-    let authority = rest.split('/').next().unwrap_or(rest);
-    format!("{scheme}://{authority}/{database}{parameters}")
-}
-
-fn on_server(text: &str) {
-    let (url, text) = (server_url(), text.to_owned());
-    off_the_runtime(move || postgres(&url).batch_execute(&text).expect("the server makes databases"));
 }
 
 /// A store on a fresh database, with a workspace, three tenants and a live instance.
