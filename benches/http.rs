@@ -75,7 +75,7 @@ fn bare_endpoint() -> std::net::SocketAddr {
             .listen(listener)
             .expect("the listener is ours")
             .run();
-        actix_rt::System::new().block_on(server)
+        actix::System::new().block_on(server)
     });
     address
 }
