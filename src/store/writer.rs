@@ -141,7 +141,12 @@ async fn write(
         };
         let clock = clock.clone();
         // A panic of an operation drops the others' replies, which answers them; the pool drops the connection.
-        let _ = conn.spawn_blocking(move |conn| Ok::<_, DieselError>(transact(conn, &clock, jobs))).await;
+        let _ = conn
+            .spawn_blocking(move |conn| {
+                transact(conn, &clock, jobs);
+                Ok::<_, DieselError>(())
+            })
+            .await;
     }
 }
 
