@@ -271,6 +271,16 @@ pub enum ConfigError {
     Invalid(String),
 }
 
+/// The error in one line, with its place. TOML's own text draws the line of the file, and that line may hold a
+/// password: it must reach neither the log nor a terminal.
+fn located(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("TOML parse error at line {line}, column {column}: {message}")
+}
+
 impl Config {
     /// Reads and validates `path`.
     ///
@@ -287,7 +297,7 @@ impl Config {
 
     /// Parses without validating.
     fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())
+        toml::from_str(text).map_err(|error| located(&error, text))
     }
 
     /// Checks the rules that types cannot express.
@@ -411,5 +421,26 @@ impl CredentialConfig {
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_file_is_told_by_key_and_place_and_never_by_its_text() {
+        for (text, told) in [
+            (
+                "listen = \"127.0.0.1:1\"\n[credentials.a]\nclient_secret = \"hunter2\"\n",
+                "line 3, column 1: unknown field `client_secret`",
+            ),
+            ("database_url = \"postgres://u:hunter2@h/d\n", "line 1, column "),
+            ("database_url = \"postgres://u:hunter2@h/d\" x\n", "line 1, column "),
+        ] {
+            let error = Config::parse(text).unwrap_err();
+            assert!(error.starts_with("TOML parse error at ") && error.contains(told), "{error}");
+            assert!(!error.contains("hunter2") && !error.contains('\n'), "{error}");
+        }
     }
 }

@@ -66,6 +66,10 @@ impl Signals {
                 }
                 stopping = true;
                 tracing::info!("stopping: a second signal stops at once");
+                // Waits for its place behind what is full, beside this loop: the second signal must be heard.
+                let control = control.clone();
+                tokio::spawn(async move { control.send(command).await });
+                continue;
             }
             // Full: the daemon is busy with earlier signals of the same kind. Closed: it has ended.
             let _ = control.try_send(command);
