@@ -199,6 +199,8 @@ section!(
         backoff_max: Span = Span::secs(30),
         /// The longest `Retry-After` that is waited for within a call; a longer one fails it as throttled.
         retry_after_max: Span = Span::secs(120),
+        /// The longest that a tenant's calls are held back for what one answer asked; after that one is tried.
+        pause_max: Span = Span::secs(900),
         /// The largest answer, in bytes.
         body_bytes_max: usize = 64 * 1024 * 1024,
         /// Pages of one list at the most.
@@ -273,6 +275,16 @@ pub enum ConfigError {
     Invalid(String),
 }
 
+/// The error in one line, with its place. TOML's own text draws the line of the file, and that line may hold a
+/// password: it must reach neither the log nor a terminal.
+fn located(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("TOML parse error at line {line}, column {column}: {message}")
+}
+
 impl Config {
     /// Reads and validates `path`.
     ///
@@ -289,7 +301,7 @@ impl Config {
 
     /// Parses without validating.
     fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())
+        toml::from_str(text).map_err(|error| located(&error, text))
     }
 
     /// Checks the rules that types cannot express.
@@ -363,6 +375,19 @@ impl Config {
                 return Err(ConfigError::Invalid(message));
             }
         }
+        let periods = [
+            ("reconcile.every", self.reconcile.every),
+            ("reconcile.idle_every", self.reconcile.idle_every),
+            ("admission.duplicates_flush", self.admission.duplicates_flush),
+            ("execution.lease", execution.lease),
+            ("execution.timeout", execution.timeout),
+            ("database.acquire_timeout", self.database.acquire_timeout),
+            ("database.statement_timeout", self.database.statement_timeout),
+            ("graph.call_timeout", self.graph.call_timeout),
+        ];
+        if let Some((key, _)) = periods.iter().find(|(_, period)| period.is_zero()) {
+            return Err(ConfigError::Invalid(format!("expected {key} to be more than 0s")));
+        }
         for name in self.operations.keys() {
             name.parse::<Operation>()
                 .map_err(|error| ConfigError::Invalid(format!("[operations.\"{name}\"]: {error}")))?;
@@ -417,5 +442,26 @@ impl CredentialConfig {
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_file_is_told_by_key_and_place_and_never_by_its_text() {
+        for (text, told) in [
+            (
+                "listen = \"127.0.0.1:1\"\n[credentials.a]\nclient_secret = \"hunter2\"\n",
+                "line 3, column 1: unknown field `client_secret`",
+            ),
+            ("database_url = \"postgres://u:hunter2@h/d\n", "line 1, column "),
+            ("database_url = \"postgres://u:hunter2@h/d\" x\n", "line 1, column "),
+        ] {
+            let error = Config::parse(text).unwrap_err();
+            assert!(error.starts_with("TOML parse error at ") && error.contains(told), "{error}");
+            assert!(!error.contains("hunter2") && !error.contains('\n'), "{error}");
+        }
     }
 }

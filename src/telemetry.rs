@@ -5,21 +5,18 @@
 
 use std::io::IsTerminal;
 
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
-/// Directives that no setting may loosen: modules of others that log what must never be logged, or, at `error`, that a
-/// client sent what is no HTTP.
-const KEPT_QUIET: [&str; 8] = [
-    "hyper=warn",
-    "hyper_util=warn",
-    "reqwest=warn",
-    "h2=warn",
-    "tokio_postgres=warn",
-    "rustls=warn",
-    "actix_server=warn",
-    "actix_http=off",
-];
+/// Crates of others that log what must never be logged; no setting may loosen them. A filter of their own decides, not
+/// a directive: a directive of the setting for one of their modules would beat it.
+const KEPT_QUIET: [&str; 7] =
+    ["hyper", "hyper_util", "reqwest", "h2", "tokio_postgres", "rustls", "actix_server"];
+/// Logs at `error` that a client sent what is no HTTP: not ours to act on.
+const SILENT: &str = "actix_http";
 
 /// What cannot be logged as told.
 #[derive(Debug, thiserror::Error)]
@@ -38,24 +35,49 @@ pub enum TelemetryError {
 /// [`TelemetryError`], naming the variable.
 pub fn start(default: &str) -> Result<(), TelemetryError> {
     let asked = std::env::var("ATLASD_LOG").unwrap_or_else(|_| default.to_owned());
-    let mut filter = EnvFilter::builder()
+    let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(&asked)
         .map_err(|_| TelemetryError::Filter(asked.clone()))?;
-    for directive in KEPT_QUIET {
-        filter = filter.add_directive(directive.parse().expect("a fixed directive parses"));
-    }
     let format = std::env::var("ATLASD_LOG_FORMAT").unwrap_or_else(|_| "text".to_owned());
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    // A line that cannot be written is lost. Told on stderr, as the default is, that would panic where stderr is the
+    // very pipe that has closed, and take a task of the daemon along.
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
+    let subscriber = tracing_subscriber::registry().with(filter).with(FilterFn::new(is_kept));
     // The first subscriber stays: tests start several daemons in one process.
     let _already = match format.as_str() {
-        "text" => subscriber.try_init().is_err(),
-        "json" => subscriber.json().flatten_event(true).try_init().is_err(),
+        "text" => subscriber.with(lines).try_init().is_err(),
+        "json" => subscriber.with(lines.json().flatten_event(true)).try_init().is_err(),
         _ => return Err(TelemetryError::Format(format)),
     };
     Ok(())
+}
+
+fn is_kept(metadata: &Metadata<'_>) -> bool {
+    let library = metadata.target().split("::").next().unwrap_or_default();
+    library != SILENT && (*metadata.level() <= LevelFilter::WARN || !KEPT_QUIET.contains(&library))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    #[test]
+    fn no_setting_makes_a_library_that_sees_tokens_talkative() {
+        let filter: EnvFilter = "trace,hyper_util::client=trace,reqwest=trace".parse().unwrap();
+        let subscriber = tracing_subscriber::registry().with(filter).with(FilterFn::new(is_kept));
+        with_default(subscriber, || {
+            assert!(!tracing::enabled!(target: "hyper_util::client::legacy", tracing::Level::TRACE));
+            assert!(!tracing::enabled!(target: "reqwest", tracing::Level::INFO));
+            assert!(tracing::enabled!(target: "reqwest", tracing::Level::WARN));
+            assert!(tracing::enabled!(target: "hyperspace", tracing::Level::TRACE));
+            assert!(tracing::enabled!(target: "atlasd::graph", tracing::Level::TRACE));
+        });
+    }
 }

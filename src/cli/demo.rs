@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::settings::{self, ListenArgs};
+use super::signals::Signals;
 use super::verdicts::{FollowArgs, conclude, request_all};
 use super::views::{self, RunView, TenantView, text};
-use super::{CliError, Global, output, seed, selectors, signals, token};
+use super::{CliError, Global, output, seed, selectors, token};
 use crate::config::{CloudConfig, Config, CredentialConfig};
 use crate::daemon::{Daemon, DaemonOptions};
 use crate::domain::operation::Operation;
@@ -45,6 +46,14 @@ impl Demo {
     /// An address or directory that cannot be used; a tour that does not go as it should.
     pub fn run(&self, global: &Global) -> Result<(), CliError> {
         telemetry::start(LOG).map_err(|error| CliError::Usage(error.to_string()))?;
+        if global.database_url.is_some() {
+            return Err(CliError::Usage(
+                "the demo keeps a ledger of its own: leave out --database-url (and ATLASD_DATABASE_URL), or say where \
+                 with --data-dir"
+                    .into(),
+            ));
+        }
+        let mut signals = Signals::listen()?;
         let directory = DataDir::open(self.data_dir.clone())?;
         let config = settings::config(global)?;
         let listen = settings::listen(&self.listen, &config)?;
@@ -80,12 +89,14 @@ impl Demo {
         })?;
         output::print(&described(&sandbox, &address, &database, &token))?;
         let client = Client::new(&address, Some(token.clone()))?;
-        let done = runtime.block_on(tour(&client))?;
-        if self.once {
-            daemon.stop().map_err(CliError::server("stop the daemon"))?;
-        } else {
-            output::print(&what_next(&address, &database, &token, &done))?;
-            signals::run(daemon, settings::config_path(global))?;
+        let done = signals.unless_stopped(tour(&client)).transpose()?;
+        match done {
+            Some(done) if !self.once => {
+                output::print(&what_next(&address, &database, &token, &done))?;
+                signals.run(daemon, settings::config_path(global))?;
+            }
+            // Stopped in the middle of the tour, or asked to end after it.
+            _ => daemon.stop().map_err(CliError::server("stop the daemon"))?,
         }
         runtime.block_on(sandbox.stop());
         Ok(())

@@ -1,7 +1,8 @@
 //! `atlasd serve`: the daemon.
 
 use super::settings::{self, ListenArgs};
-use super::{CliError, Global, signals};
+use super::signals::Signals;
+use super::{CliError, Global};
 use crate::daemon::{Daemon, DaemonOptions};
 use crate::telemetry;
 
@@ -32,7 +33,8 @@ impl Serve {
         }
         let mut options = DaemonOptions::new(config, url, listen.to_string());
         options.migrate = self.migrate;
+        let signals = Signals::listen()?;
         let daemon = Daemon::start(options).map_err(CliError::server("start the daemon"))?;
-        signals::run(daemon, settings::config_path(global))
+        signals.run(daemon, settings::config_path(global))
     }
 }

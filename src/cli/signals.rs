@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -14,23 +15,13 @@ use crate::daemon::{Control, Daemon};
 /// The exit code of a process that a second signal stopped at once, as shells count it: 128 + SIGTERM.
 const STOPPED_AT_ONCE: i32 = 143;
 
-/// Runs a daemon until it ends, carrying signals to it. `config` is what SIGHUP reads again.
-///
-/// # Errors
-/// When the daemon ended by itself, or signals cannot be listened to.
-pub fn run(daemon: Daemon, config: Option<PathBuf>) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(CliError::io("start the runtime of signals"))?;
-    let listening =
-        runtime.block_on(async { Signals::listen() }).map_err(CliError::io("listen to signals"))?;
-    runtime.spawn(listening.carry(daemon.control(), config));
-    daemon.wait().map_err(CliError::server("run the daemon"))
+/// Listens to signals from the moment it is made: one that comes while the daemon starts is carried out once it has.
+pub struct Signals {
+    runtime: Runtime,
+    streams: Streams,
 }
 
-struct Signals {
+struct Streams {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -39,6 +30,42 @@ struct Signals {
 }
 
 impl Signals {
+    /// Listens.
+    ///
+    /// # Errors
+    /// When the operating system does not let it.
+    pub fn listen() -> Result<Self, CliError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(CliError::io("start the runtime of signals"))?;
+        let streams =
+            runtime.block_on(async { Streams::listen() }).map_err(CliError::io("listen to signals"))?;
+        Ok(Self { runtime, streams })
+    }
+
+    /// Waits for `work`; `None` when SIGTERM or SIGINT came first.
+    pub fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = work => Some(done),
+                () = self.streams.stop() => None,
+            }
+        })
+    }
+
+    /// Runs a daemon until it ends, carrying signals to it. `config` is what SIGHUP reads again.
+    ///
+    /// # Errors
+    /// When the daemon ended by itself.
+    pub fn run(self, daemon: Daemon, config: Option<PathBuf>) -> Result<(), CliError> {
+        self.runtime.spawn(self.streams.carry(daemon.control(), config));
+        daemon.wait().map_err(CliError::server("run the daemon"))
+    }
+}
+
+impl Streams {
     fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -47,6 +74,13 @@ impl Signals {
             user_1: signal(SignalKind::user_defined1())?,
             user_2: signal(SignalKind::user_defined2())?,
         })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 
     async fn carry(mut self, control: mpsc::Sender<Control>, config: Option<PathBuf>) {
@@ -66,6 +100,10 @@ impl Signals {
                 }
                 stopping = true;
                 tracing::info!("stopping: a second signal stops at once");
+                // Waits for its place behind what is full, beside this loop: the second signal must be heard.
+                let control = control.clone();
+                tokio::spawn(async move { control.send(command).await });
+                continue;
             }
             // Full: the daemon is busy with earlier signals of the same kind. Closed: it has ended.
             let _ = control.try_send(command);

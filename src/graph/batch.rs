@@ -66,7 +66,7 @@ impl GraphClient {
                 }
             };
             if self.close_final(&mut slots)
-                && let Err(error) = self.state.token.invalidate(&bearer, cancel).await
+                && let Err(error) = self.token.invalidate(&bearer, cancel).await
             {
                 fail_open(&mut slots, &error);
                 break;

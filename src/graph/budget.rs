@@ -67,15 +67,23 @@ pub(super) struct TenantBudget {
     parallel: Semaphore,
     /// Until when the service wants no calls; watched by whoever shows it.
     paused: watch::Sender<Option<Instant>>,
-    /// The longest pause that is waited for.
-    pause_max: Duration,
+    pauses: Pauses,
+}
+
+/// How pauses that the service asks for are treated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pauses {
+    /// The longest that is waited for (`graph.retry_after_max`): calls within a longer one fail without being sent.
+    pub(super) waited_max: Duration,
+    /// The longest that is kept (`graph.pause_max`): after that a call is tried, whatever was asked for.
+    pub(super) kept_max: Duration,
 }
 
 impl TenantBudget {
     /// Full.
-    pub(super) fn new(own: Bucket, global: Arc<Bucket>, parallel: usize, pause_max: Duration) -> Self {
+    pub(super) fn new(own: Bucket, global: Arc<Bucket>, parallel: usize, pauses: Pauses) -> Self {
         let (paused, _) = watch::channel(None);
-        Self { own, global, parallel: Semaphore::new(parallel), paused, pause_max }
+        Self { own, global, parallel: Semaphore::new(parallel), paused, pauses }
     }
 
     /// Waits until a request that costs `calls` may be sent; the permit is held while it is under way.
@@ -103,9 +111,9 @@ impl TenantBudget {
         }
     }
 
-    /// Stops all calls of the tenant for `wait`.
+    /// Stops all calls of the tenant for `wait`, at most for the longest pause that is kept.
     pub(super) fn pause_for(&self, wait: Duration) {
-        let until = Instant::now() + wait;
+        let until = Instant::now() + wait.min(self.pauses.kept_max);
         self.paused.send_if_modified(|paused| {
             let later = paused.is_none_or(|known| known < until);
             if later {
@@ -129,7 +137,7 @@ impl TenantBudget {
 
     async fn outwait_pause(&self, cancel: &CancellationToken) -> Result<(), GraphError> {
         while let Some(left) = self.remaining() {
-            if left > self.pause_max {
+            if left > self.pauses.waited_max {
                 let throttled = GraphError::local(Code::GraphThrottled, true);
                 return Err(GraphError { retry_after: Some(left), ..throttled });
             }
@@ -146,7 +154,15 @@ mod tests {
     fn budget(limit: u32, parallel: usize) -> TenantBudget {
         let global = Arc::new(Bucket::new(1_000_000, Duration::from_secs(1)));
         let own = Bucket::new(limit, Duration::from_secs(20));
-        TenantBudget::new(own, global, parallel, Duration::from_secs(60))
+        let pauses = Pauses { waited_max: Duration::from_secs(60), kept_max: Duration::from_secs(900) };
+        TenantBudget::new(own, global, parallel, pauses)
+    }
+
+    #[tokio::test]
+    async fn a_pause_of_a_day_is_kept_for_a_quarter_of_an_hour() {
+        let budget = budget(1000, 4);
+        budget.pause_for(Duration::from_secs(86_400));
+        assert!(budget.remaining().expect("a pause") <= Duration::from_secs(900));
     }
 
     #[tokio::test]

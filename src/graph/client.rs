@@ -17,7 +17,7 @@ use super::cloud::Cloud;
 use super::credential::Credential;
 use super::error::GraphError;
 use super::service::{Answer, TenantState, Wire};
-use super::token::{Bearer, SignIn};
+use super::token::{Bearer, SignIn, TokenSlot};
 use crate::clock::Instant;
 use crate::domain::failure::Code;
 use crate::domain::retry::backoff;
@@ -34,6 +34,7 @@ pub struct GraphClient {
     pub(super) tenant: Uuid,
     pub(super) credential: Arc<Credential>,
     pub(super) state: Arc<TenantState>,
+    pub(super) token: Arc<TokenSlot>,
     /// Requests to Graph since the client was made, a batch as one.
     pub(super) calls: Arc<AtomicU64>,
 }
@@ -116,7 +117,7 @@ impl GraphClient {
             let error = match self.send(call, &bearer, cancel).await {
                 Ok(answer) if answer.status == 401 && !renewed => {
                     renewed = true;
-                    self.state.token.invalidate(&bearer, cancel).await?;
+                    self.token.invalidate(&bearer, cancel).await?;
                     continue;
                 }
                 Ok(answer) => match judge(&answer, &bearer) {
@@ -162,7 +163,7 @@ impl GraphClient {
             tenant: self.tenant,
             credential: &self.credential,
         };
-        self.state.token.bearer(&sign_in, cancel).await
+        self.token.bearer(&sign_in, cancel).await
     }
 
     async fn send(

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -40,6 +40,17 @@ pub(super) struct CertificateKey {
     key: EncodingKey,
     /// SHA-256 of the certificate, base64url.
     thumbprint: String,
+}
+
+impl Credential {
+    /// Tells two proofs of one application apart, without telling what they are: a token belongs to the proof that it
+    /// was given for.
+    pub(super) fn fingerprint(&self) -> [u8; 32] {
+        match &self.proof {
+            Proof::Secret(secret) => Sha256::digest(secret.expose_secret()).into(),
+            Proof::Certificate(certificate) => Sha256::digest(&certificate.thumbprint).into(),
+        }
+    }
 }
 
 /// A credential that cannot be read. Says where, never what was found there.

@@ -9,7 +9,7 @@ use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use uuid::Uuid;
 
-use super::budget::{Bucket, TenantBudget};
+use super::budget::{Bucket, Pauses, TenantBudget};
 use super::client::GraphClient;
 use super::cloud::{Cloud, CloudError};
 use super::credential::{Credential, CredentialError};
@@ -38,7 +38,7 @@ struct Shared {
     tenants: Mutex<HashMap<TenantKey, Arc<TenantState>>>,
 }
 
-/// Whom a budget and a token belong to.
+/// Whom a budget belongs to.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct TenantKey {
     login_and_graph: (String, String),
@@ -48,8 +48,25 @@ struct TenantKey {
 
 /// What the clients of one tenant and app share.
 pub(super) struct TenantState {
-    pub(super) token: TokenSlot,
     pub(super) budget: TenantBudget,
+    /// Tokens, by the credential that they were given for: a credential with another secret must sign in by itself.
+    tokens: Mutex<HashMap<CredentialKey, Arc<TokenSlot>>>,
+}
+
+/// A credential's name and the fingerprint of its proof.
+type CredentialKey = (String, [u8; 32]);
+
+/// LIMIT: credentials of one tenant and app whose tokens are kept; rotated secrets leave theirs behind.
+const TOKENS_MAX: usize = 16;
+
+impl TenantState {
+    fn token(&self, key: CredentialKey) -> Arc<TokenSlot> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.len() >= TOKENS_MAX && !tokens.contains_key(&key) {
+            tokens.clear();
+        }
+        tokens.entry(key).or_default().clone()
+    }
 }
 
 /// A client that cannot be made.
@@ -132,12 +149,15 @@ impl GraphService {
             tenant,
             client_id: loaded.client_id.clone(),
         };
+        let state = shared.tenant_state(key);
+        let token = state.token((credential.to_owned(), loaded.fingerprint()));
         Ok(GraphClient {
             wire: shared.wire.clone(),
             cloud: Arc::new(checked),
             tenant,
             credential: Arc::new(loaded),
-            state: shared.tenant_state(key),
+            state,
+            token,
             calls: Arc::new(AtomicU64::new(0)),
         })
     }
@@ -149,9 +169,9 @@ impl Shared {
         let limits = &self.wire.limits;
         let fresh = || {
             let own = Bucket::new(limits.calls_per_20s, TENANT_WINDOW);
-            let pause_max = *limits.retry_after_max;
-            let budget = TenantBudget::new(own, self.global.clone(), limits.parallel, pause_max);
-            Arc::new(TenantState { token: TokenSlot::default(), budget })
+            let pauses = Pauses { waited_max: *limits.retry_after_max, kept_max: *limits.pause_max };
+            let budget = TenantBudget::new(own, self.global.clone(), limits.parallel, pauses);
+            Arc::new(TenantState { budget, tokens: Mutex::default() })
         };
         tenants.entry(key).or_insert_with(fresh).clone()
     }

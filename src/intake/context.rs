@@ -25,7 +25,11 @@ const TELLING_NAMES: [&str; 10] = [
     "cookie",
 ];
 
-/// Checks the form and size of a caller's context; `None` and null are no context.
+/// Levels of objects and lists in a context. Readers of JSON, ours among them, refuse 128 levels; a run stands some
+/// levels deep in an answer, and one run that cannot be read would spoil every list that holds it.
+const LEVELS_MAX: usize = 32;
+
+/// Checks the form, depth and size of a caller's context; `None` and null are no context.
 pub(super) fn check(
     given: Option<Value>,
     bytes_max: usize,
@@ -37,6 +41,12 @@ pub(super) fn check(
             return Err(IntakeError::field("context", format!("expected an object, found {}", kind(&other))));
         }
     };
+    if !object.values().all(|value| is_shallow(value, LEVELS_MAX - 1)) {
+        return Err(IntakeError::field(
+            "context",
+            format!("expected at most {LEVELS_MAX} levels of objects and lists, found more"),
+        ));
+    }
     let bytes = json_bytes(&object);
     if bytes > bytes_max {
         return Err(IntakeError::field(
@@ -81,6 +91,15 @@ fn contains_nul(value: &Value) -> bool {
     }
 }
 
+/// Whether `value` has at most `levels` levels of objects and lists.
+fn is_shallow(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| is_shallow(item, levels - 1)),
+        Value::Object(object) => levels > 0 && object.values().all(|item| is_shallow(item, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
 fn sanitise_object(object: Map<String, Value>) -> Map<String, Value> {
     object
         .into_iter()
@@ -91,7 +110,7 @@ fn sanitise_object(object: Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-/// Recursion ends: the parser refuses documents nested deeper than 128.
+/// Recursion ends: [`check`] refuses a context deeper than [`LEVELS_MAX`].
 fn sanitise_value(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(sanitise(&text)),
@@ -164,6 +183,22 @@ mod tests {
         let bytes = serde_json::to_vec(&context).unwrap().len();
         assert!(check(Some(context.clone()), bytes).is_ok());
         assert!(check(Some(context), bytes - 1).is_err());
+    }
+
+    #[test]
+    fn the_limit_of_levels_counts_objects_and_lists_and_is_inclusive() {
+        let nested = |levels: usize| {
+            (1..levels).fold(
+                json!([1]),
+                |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({"a": inner}) },
+            )
+        };
+        assert!(check(Some(json!({"a": nested(LEVELS_MAX - 1)})), 1000).is_ok());
+        let error = check(Some(json!({"a": nested(LEVELS_MAX)})), 1000).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`context`: expected at most 32 levels of objects and lists, found more"
+        );
     }
 
     #[test]

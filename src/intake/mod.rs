@@ -394,7 +394,25 @@ fn normalise(operation: Operation, raw: &Value) -> Result<Inputs, IntakeError> {
     if let Some(field) = context::find_nul(raw, "inputs") {
         return Err(IntakeError::field(&field, "expected text without the character U+0000".to_owned()));
     }
-    Inputs::normalise(operation, raw).map_err(IntakeError::Input)
+    let inputs = Inputs::normalise(operation, raw).map_err(IntakeError::Input)?;
+    let ids = match &inputs {
+        Inputs::Fetch(inputs) => inputs.policy_ids.as_ref(),
+        Inputs::Restore(inputs) => inputs.policy_ids.as_ref(),
+        Inputs::Reconcile => None,
+    };
+    if ids.into_iter().flatten().any(|id| is_no_id(id)) {
+        let problem =
+            "expected ids of policies, found what looks like an e-mail address or a token; it was not kept";
+        return Err(IntakeError::field("inputs.policy_ids", problem.to_owned()));
+    }
+    Ok(inputs)
+}
+
+/// Inputs are kept and shown as they are given (SPEC section 3), and no address or token may be (section 7): so what
+/// looks like one, and like no policy's id, is refused.
+fn is_no_id(text: &str) -> bool {
+    let is_token = text.contains("eyJ") && text.matches('.').count() >= 2;
+    text.contains('@') || is_token || text.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("bearer "))
 }
 
 #[cfg(test)]

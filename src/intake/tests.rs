@@ -148,3 +148,14 @@ fn a_reconcile_of_the_daemon_is_that_of_a_client() {
     assert_eq!(made.initiator_name, "signal:SIGUSR1");
     assert_eq!(Value::Object(made.context), json!({"identity_version": 1, "inputs": {}, "dry_run": true}));
 }
+
+#[test]
+fn an_address_or_a_token_is_no_policy_id() {
+    for id in ["joe@contoso.com", "Bearer abc", "eyJhbGciOiJub25lIn0.e30.c2ln"] {
+        let error = normalise(Operation::Fetch, &json!({"policy_ids": [id]})).unwrap_err();
+        assert_eq!(error.field_name(), Some("inputs.policy_ids"));
+        assert!(!error.to_string().contains(id), "{error}");
+    }
+    let odd = json!({"policy_ids": ["T_9f1C0000-aaaa-4bbb-8ccc-000000000001", "a\"b\\c\n\u{7}/", "😀"]});
+    assert!(normalise(Operation::Fetch, &odd).is_ok(), "ids are taken as given");
+}

@@ -71,6 +71,25 @@ for_each_engine!(usr1_makes_a_reconcile_run_for_every_workspace, |engine| {
 });
 
 #[test]
+fn a_log_that_nobody_reads_any_more_costs_neither_work_nor_the_stop() {
+    let bed = Bed::new(crate::support::Engine::Sqlite, SandboxConfig::single(60));
+    block_on(async {
+        let process = Process::start_with_a_log_that_nobody_reads(&bed).await;
+        let client = process.client(&bed);
+        client.workspace("contoso").await;
+        process.signal("USR2");
+        process.signal("HUP");
+        process.signal("USR1");
+        until("the reconcile run that the signal asked for completes", || async {
+            !client.all("/runs?type=ops.reconcile_adapter_runs&status=completed").await.is_empty()
+        })
+        .await;
+        process.signal("TERM");
+        assert_eq!(process.exit_code(), Some(0));
+    });
+}
+
+#[test]
 fn a_second_daemon_on_the_same_sqlite_file_is_refused_by_name() {
     let bed = Bed::new(crate::support::Engine::Sqlite, SandboxConfig::single(60));
     let daemon = bed.daemon();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atlasd::domain::assignment::AssignmentSet;
 use atlasd::domain::policy_types::{self, Read};
-use atlasd::sandbox::config::SINGLE_TENANT;
+use atlasd::sandbox::config::{CLIENT_ID, SINGLE_TENANT};
 use atlasd::sandbox::{Fault, FaultKind, On, Sandbox, SandboxConfig, ThrottleConfig};
 use serde_json::{Value, json};
 
@@ -260,3 +260,36 @@ for_each_engine!(runs_are_cancelled_at_once_when_queued_and_soon_when_running, |
 async fn run_hash(client: &Client, run: i64) -> Value {
     client.get(&format!("/runs/{run}")).await.body["run_identity_hash"].clone()
 }
+
+for_each_engine!(a_credential_with_another_secret_signs_in_by_itself, |engine| {
+    let secret = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(secret.path(), "not the secret").expect("the file is ours");
+    let wrong = format!(
+        "[credentials.wrong]\nclient_id = \"{CLIENT_ID}\"\nclient_secret_file = \"{}\"\n",
+        secret.path().display()
+    );
+    let bed = Bed::with(engine, SandboxConfig::single(60), &wrong);
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (_, right) = client.single().await;
+        let run = client.completed(run_id(&client.fetch(right, json!({})).await)).await;
+        assert_eq!(run["outcome"], "succeeded", "{run}");
+        let other = client.workspace("fabrikam").await;
+        let wrong = client
+            .post(
+                "/tenants",
+                json!({"workspace_id": other, "external_id": SINGLE_TENANT, "name": "same directory",
+                       "cloud": "sandbox", "credential": "wrong"}),
+            )
+            .await;
+        let wrong = wrong.body["id"].as_i64().expect("an id");
+        let run = client.completed(run_id(&client.fetch(wrong, json!({})).await)).await;
+        assert_eq!(run["failure_summary"][0]["code"], "graph.auth_failed", "{run}");
+        let again = client
+            .post("/runs", json!({"type": "assignments.fetch", "tenant_id": right, "force": true}))
+            .await;
+        let run = client.completed(run_id(&again)).await;
+        assert_eq!(run["outcome"], "succeeded", "the refusal is the other credential's alone: {run}");
+    });
+});

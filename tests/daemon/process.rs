@@ -14,12 +14,23 @@ pub struct Process {
 impl Process {
     /// Starts `atlasd serve` on the bed's ledger and waits until it admits work.
     pub async fn start(bed: &Bed) -> Self {
-        let address = free_address();
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(bed.directory.path().join("daemon.log"))
             .expect("the directory is writable");
+        Self::spawn(bed, log.into()).await
+    }
+
+    /// The same with a pipe for the log, whose reader has gone once the daemon admits work.
+    pub async fn start_with_a_log_that_nobody_reads(bed: &Bed) -> Self {
+        let mut process = Self::spawn(bed, Stdio::piped()).await;
+        drop(process.child.stderr.take());
+        process
+    }
+
+    async fn spawn(bed: &Bed, log: Stdio) -> Self {
+        let address = free_address();
         let child = Command::new(env!("CARGO_BIN_EXE_atlasd"))
             .arg("serve")
             .args(["--listen", &address.to_string()])
