@@ -116,6 +116,11 @@ impl Executor {
         self.parts.clock.now()
     }
 
+    /// What executes here.
+    pub fn board(&self) -> &Board {
+        &self.parts.board
+    }
+
     /// Executes a run that has just been claimed, and settles it.
     pub async fn execute(&self, run: Run, stop: StopSignal) {
         let lease = Lease { run_id: run.id, token: run.lease_token };
@@ -232,6 +237,9 @@ impl Executor {
 
 /// Lets the adapter work until it ends, is told to stop, or meets the hard deadline.
 async fn attempt_until_stopped(attempt: Attempt, stop: &StopSignal, timeout: Duration) -> AttemptEnd {
+    if let Some(cause) = stop.cause() {
+        return ended_by(cause);
+    }
     // A task of its own, so that a panic in an adapter is a coded failure and not the end of the execution.
     let mut work = tokio::spawn(async move {
         match attempt.run.operation {
@@ -246,8 +254,11 @@ async fn attempt_until_stopped(attempt: Attempt, stop: &StopSignal, timeout: Dur
         () = stop.token().cancelled() => stopped(work, stop).await,
         () = tokio::time::sleep(timeout) => {
             stop.stop(StopCause::Fenced);
-            drop(stopped(work, stop).await);
-            AttemptEnd::TimedOut
+            match stopped(work, stop).await {
+                // It was done at the last moment: its adapter run has ended, and its run has to say the same.
+                end @ AttemptEnd::Done(_) => end,
+                _ => AttemptEnd::TimedOut,
+            }
         }
     }
 }
@@ -286,8 +297,14 @@ async fn stopped(mut work: JoinHandle<AttemptEnd>, stop: &StopSignal) -> Attempt
     match (ended, stop.cause()) {
         // It was done already, or found out that it must not go on.
         (Ok(Ok(end @ (AttemptEnd::Done(_) | AttemptEnd::NotCanonical))), _) => end,
-        (_, Some(StopCause::Cancelled)) => AttemptEnd::Cancelled,
-        (_, Some(StopCause::Draining)) => AttemptEnd::HandBack(HandBackReason::Draining),
-        (_, Some(StopCause::Fenced) | None) => AttemptEnd::HandBack(HandBackReason::Fenced),
+        (_, cause) => ended_by(cause.unwrap_or(StopCause::Fenced)),
+    }
+}
+
+fn ended_by(cause: StopCause) -> AttemptEnd {
+    match cause {
+        StopCause::Cancelled => AttemptEnd::Cancelled,
+        StopCause::Draining => AttemptEnd::HandBack(HandBackReason::Draining),
+        StopCause::Fenced => AttemptEnd::HandBack(HandBackReason::Fenced),
     }
 }
