@@ -158,13 +158,16 @@ impl Executor {
             jitter: random_fraction(),
         };
         let settlement = conclude(end, &terms);
-        self.settle(lease, settlement, began.elapsed()).await;
+        let refused =
+            conclude(AttemptEnd::unexpected("the ledger refused the result of the attempt"), &terms);
+        self.settle(lease, settlement, refused, began.elapsed()).await;
         self.parts.metrics.executions_active.dec();
     }
 
     /// Writes how the attempt ended, until the ledger takes it: the one wait without an end, because giving up would
-    /// leave the run to its lease.
-    async fn settle(&self, lease: Lease, settlement: Settlement, took: Duration) {
+    /// leave the run to its lease. What the ledger refuses is settled as `refused`: handed back instead, the run would
+    /// be executed again and again, to the same end.
+    async fn settle(&self, lease: Lease, mut settlement: Settlement, refused: Settlement, took: Duration) {
         let mut wait = SETTLE_RETRY_FIRST;
         loop {
             match self.parts.store.settle(lease, settlement.clone()).await {
@@ -182,9 +185,13 @@ impl Executor {
                     tracing::error!(
                         run.id = lease.run_id.0,
                         error = &error as &dyn std::error::Error,
-                        "the end of an attempt was refused by the ledger; the run is handed back by the heartbeat"
+                        "the end of an attempt was refused by the ledger"
                     );
-                    return;
+                    if settlement == refused {
+                        // The heartbeat hands the run back.
+                        return;
+                    }
+                    settlement = refused.clone();
                 }
             }
         }
