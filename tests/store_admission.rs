@@ -157,6 +157,7 @@ on_each_engine! {
     async fn holders_are_the_active_and_the_cooling(lab: &Lab) {
         let expired = lab.completed().await;
         lab.advance(COOLDOWN);
+        lab.store.heartbeat(lab.instance, LEASE).await.unwrap();
         let cooling = lab.completed().await;
         let queued = lab.accepted(lab.request()).await;
         let holders = lab.store.holders().await.unwrap();

@@ -94,6 +94,17 @@ on_each_engine! {
         assert_eq!(broken(lab).await.len(), 1);
     }
 
+    async fn a_forced_run_ends_the_cooldown_that_it_skips(lab: &Lab) {
+        let first = lab.completed().await;
+        let mut forced = lab.request_of(lab.tenant(), first.identity);
+        forced.force = true;
+        forced.context.insert("forced_by".into(), "ada".into());
+        let forced = lab.accepted(forced).await;
+        lab.store.request_cancel(forced.id, "ada").await.unwrap();
+        lab.accepted(lab.request_of(lab.tenant(), first.identity)).await;
+        assert!(broken(lab).await.is_empty(), "{:?}", broken(lab).await);
+    }
+
     async fn a_run_of_a_dead_instance(lab: &Lab) {
         let run = lab.running().await;
         lab.advance(LEASE + Duration::from_secs(14));
@@ -115,6 +126,8 @@ on_each_engine! {
         let run = lab.running().await;
         lab.store.begin_snapshot(lease(&run)).await.unwrap();
         lab.settled(lease(&run), succeeded()).await;
+        assert!(broken(lab).await.is_empty(), "the run's end closes them");
+        lab.database.execute("UPDATE snapshots SET state = 'building', outcome = 'pending', completed_at = NULL").unwrap();
         found(lab, "G3", "adapter runs are closed", run.id).await;
         lab.database.execute("UPDATE run_attempts SET outcome = 'running', ended_at = NULL").unwrap();
         found(lab, "G3", "attempt is open", run.id).await;

@@ -118,7 +118,10 @@ on_each_engine! {
         let done = lab.settled(lease(&run), succeeded()).await;
         assert_eq!(lab.settled(lease(&run), succeeded()).await, done);
         assert!(is_stale(lab, lease(&run), failed(Code::GraphTimeout)).await);
+        assert!(is_stale(lab, lease(&run), HAND_BACK).await);
         assert_eq!(lab.run(run.id).await, done);
+        let attempt = last_attempt(lab, &run).await;
+        assert_eq!((attempt.outcome, attempt.summary_counts), (AttemptOutcome::Succeeded, counts(3)), "the final attempt stays");
     }
 
     async fn a_retry_waits_and_uses_up_a_try(lab: &Lab) {
@@ -134,6 +137,7 @@ on_each_engine! {
         let attempt = last_attempt(lab, &first).await;
         assert_eq!((attempt.outcome, attempt.code), (AttemptOutcome::Retried, Some(Code::GraphThrottled)));
         lab.advance(Duration::from_secs(61));
+        lab.store.heartbeat(lab.instance, LEASE).await.unwrap();
         let second = lab.claimed().await;
         assert_eq!((second.id, second.attempt), (first.id, 2));
         assert!(second.lease_token > first.lease_token);
@@ -215,6 +219,19 @@ on_each_engine! {
         assert_eq!(lab.store.orphans(10).await.unwrap(), [run]);
         assert!(!lab.store.heartbeat(lab.instance, LEASE).await.unwrap().renewed);
         assert!(!lab.store.heartbeat(InstanceId::fresh(), LEASE).await.unwrap().renewed);
+    }
+
+    async fn an_instance_whose_lease_is_over_claims_nothing(lab: &Lab) {
+        let run = lab.accepted(lab.request()).await;
+        let reconcile = lab.accepted(lab.reconcile_request()).await;
+        lab.advance(LEASE + Duration::from_secs(1));
+        assert!(matches!(claim(lab).await, Claim::Fenced));
+        assert_eq!(lab.store.claim_run(reconcile.id, lab.instance).await.unwrap(), None);
+        assert_eq!(lab.run(run.id).await, run);
+        lab.store.heartbeat(lab.instance, LEASE).await.unwrap();
+        assert_eq!(lab.claimed().await.id, run.id);
+        lab.store.stop_instance(lab.instance).await.unwrap();
+        assert_eq!(lab.store.claim_run(reconcile.id, lab.instance).await.unwrap(), None);
     }
 
     async fn a_sole_instance_stops_the_others(lab: &Lab) {

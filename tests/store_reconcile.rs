@@ -38,6 +38,12 @@ async fn repaired(lab: &Lab, seen: &Observation, repair: Repair) -> Run {
     lab.store.repair(seen, repair, COOLDOWN).await.unwrap().expect("it is still as seen")
 }
 
+/// As an earlier version left them behind.
+fn reopen_snapshots(lab: &Lab) {
+    let text = "UPDATE snapshots SET state = 'building', outcome = 'pending', completed_at = NULL";
+    lab.database.execute(text).unwrap();
+}
+
 async fn lose_lease(lab: &Lab) {
     lab.advance(LEASE + Duration::from_secs(1));
 }
@@ -125,6 +131,7 @@ on_each_engine! {
         let done = repaired(lab, &seen, repair).await;
         assert_eq!((done.outcome, &done.summary_counts), (Outcome::Succeeded, &counts(8)));
         assert!(done.cooldown_until.is_some());
+        assert_eq!(done.context["snapshot_id"], snapshot.0, "as its execution would have completed it");
         let attempt = lab.store.attempts(run.id).await.unwrap().remove(0);
         assert_eq!((attempt.outcome, attempt.summary_counts), (AttemptOutcome::Succeeded, counts(8)));
     }
@@ -172,6 +179,8 @@ on_each_engine! {
         let run = lab.running().await;
         let snapshot = lab.store.begin_snapshot(lease(&run)).await.unwrap().unwrap();
         let done = lab.settled(lease(&run), failed(Code::RunTimeout)).await;
+        assert!(observed(lab).await.is_empty(), "a run that ends closes its adapter runs itself");
+        reopen_snapshots(lab);
         let (seen, repair) = candidate(lab).await;
         assert_eq!(repair, Repair::CloseAdapter);
         assert_eq!(repaired(lab, &seen, repair).await, done);
@@ -189,4 +198,31 @@ on_each_engine! {
         assert!(lab.store.observe(lab.workspace, FILTER, RunId(0), 0).await.unwrap().is_empty());
         assert_eq!(lab.store.workspaces_with_candidates(FILTER).await.unwrap(), [lab.workspace]);
     }
+}
+
+/// SQLite has one writer, so that the two cannot meet.
+#[test]
+fn a_repair_waits_for_a_beat_that_is_just_being_written() {
+    support::run(Engine::Postgres, |lab| {
+        Box::pin(async move {
+            let run = lab.running().await;
+            lose_lease(lab).await;
+            let (seen, repair) = candidate(lab).await;
+            let database = lab.database.clone();
+            let beat = std::thread::spawn(move || {
+                database.execute(
+                    "BEGIN; UPDATE instances SET lease_until = lease_until + interval '1 hour'; \
+                     SELECT pg_sleep(1); COMMIT",
+                )
+            });
+            let beating = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
+                 AND datname = current_database()";
+            while lab.database.number(beating) == 0 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(lab.store.repair(&seen, repair, COOLDOWN).await.unwrap(), None);
+            assert!(beat.join().unwrap().is_ok());
+            assert_eq!(lab.run(run.id).await, run, "its owner has it still");
+        })
+    });
 }

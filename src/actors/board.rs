@@ -55,10 +55,26 @@ struct Execution {
     progress: Progress,
 }
 
+/// What the board shows.
+#[derive(Default)]
+struct Shown {
+    executions: HashMap<RunId, Execution>,
+    /// Nothing may execute here at present: whoever enters is stopped at once. A claim may be answered late.
+    closed: Option<StopCause>,
+}
+
+impl Shown {
+    fn close(&mut self, cause: StopCause) {
+        if self.closed != Some(StopCause::Draining) {
+            self.closed = Some(cause);
+        }
+    }
+}
+
 /// The board. Clones share it.
 #[derive(Clone, Default)]
 pub struct Board {
-    executions: Arc<Mutex<HashMap<RunId, Execution>>>,
+    shown: Arc<Mutex<Shown>>,
 }
 
 /// Keeps an execution on the board until dropped.
@@ -68,36 +84,72 @@ pub struct BoardEntry {
 }
 
 impl Board {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Execution>> {
-        self.executions.lock().expect("nobody panics while holding the board: its methods only move values")
+    fn lock(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().expect("nobody panics while holding the board: its methods only move values")
     }
 
-    /// Writes an execution on the board.
+    /// Writes an execution on the board; it is told to stop at once while the board is closed.
     pub fn enter(&self, lease: Lease, stop: StopSignal) -> BoardEntry {
-        self.lock().insert(lease.run_id, Execution { lease, stop, progress: Progress::default() });
+        let mut shown = self.lock();
+        if let Some(cause) = shown.closed {
+            stop.stop(cause);
+        }
+        shown.executions.insert(lease.run_id, Execution { lease, stop, progress: Progress::default() });
+        drop(shown);
         BoardEntry { board: self.clone(), lease }
     }
 
     /// Stops the execution of `run`, if it is here.
     pub fn stop(&self, run: RunId, cause: StopCause) -> bool {
-        self.lock().get(&run).map(|execution| execution.stop.stop(cause)).is_some()
+        self.lock().executions.get(&run).map(|execution| execution.stop.stop(cause)).is_some()
     }
 
-    /// Stops everything.
+    /// What enters from now on is stopped at once: until [`Board::reopen`], or for ever when the daemon drains.
+    pub fn close(&self, cause: StopCause) {
+        self.lock().close(cause);
+    }
+
+    /// Closes the board and stops everything that is on it; how many that were.
     pub fn stop_all(&self, cause: StopCause) -> usize {
-        let executions = self.lock();
-        executions.values().for_each(|execution| execution.stop.stop(cause));
-        executions.len()
+        let mut shown = self.lock();
+        shown.close(cause);
+        shown.executions.values().for_each(|execution| execution.stop.stop(cause));
+        shown.executions.len()
+    }
+
+    /// The lease has been renewed: executions may enter again. A daemon that drains stays closed.
+    pub fn reopen(&self) {
+        let mut shown = self.lock();
+        if shown.closed != Some(StopCause::Draining) {
+            shown.closed = None;
+        }
+    }
+
+    /// Nothing may execute here at present.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
+    /// The leases that execute here.
+    pub fn leases(&self) -> Vec<Lease> {
+        self.lock().executions.values().map(|execution| execution.lease).collect()
+    }
+
+    /// Stops the execution under exactly this lease, if it is here.
+    pub fn stop_lease(&self, lease: Lease, cause: StopCause) -> bool {
+        let shown = self.lock();
+        let execution = shown.executions.get(&lease.run_id).filter(|execution| execution.lease == lease);
+        execution.map(|execution| execution.stop.stop(cause)).is_some()
     }
 
     /// Whether this lease executes here.
     pub fn holds(&self, lease: Lease) -> bool {
-        self.lock().get(&lease.run_id).is_some_and(|execution| execution.lease == lease)
+        self.lock().executions.get(&lease.run_id).is_some_and(|execution| execution.lease == lease)
     }
 
     /// How many executions there are.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().executions.len()
     }
 
     /// Nothing executes.
@@ -107,12 +159,12 @@ impl Board {
 
     /// How far the execution of `run` is, if it is here.
     pub fn progress(&self, run: RunId) -> Option<Progress> {
-        self.lock().get(&run).map(|execution| execution.progress.clone())
+        self.lock().executions.get(&run).map(|execution| execution.progress.clone())
     }
 
     /// Says how far an execution is.
     pub fn report(&self, run: RunId, progress: Progress) {
-        if let Some(execution) = self.lock().get_mut(&run) {
+        if let Some(execution) = self.lock().executions.get_mut(&run) {
             execution.progress = progress;
         }
     }
@@ -120,9 +172,9 @@ impl Board {
 
 impl Drop for BoardEntry {
     fn drop(&mut self) {
-        let mut executions = self.board.lock();
-        if executions.get(&self.lease.run_id).is_some_and(|execution| execution.lease == self.lease) {
-            executions.remove(&self.lease.run_id);
+        let mut shown = self.board.lock();
+        if shown.executions.get(&self.lease.run_id).is_some_and(|execution| execution.lease == self.lease) {
+            shown.executions.remove(&self.lease.run_id);
         }
     }
 }
@@ -155,6 +207,35 @@ mod tests {
         assert!(board.holds(lease(2)) && !board.holds(lease(1)));
         drop(new);
         assert!(board.is_empty());
+    }
+
+    #[test]
+    fn what_enters_a_closed_board_is_stopped_at_once() {
+        let board = Board::default();
+        let (early, late, renewed) = (StopSignal::default(), StopSignal::default(), StopSignal::default());
+        let _early = board.enter(lease(1), early.clone());
+        assert_eq!(board.stop_all(StopCause::Fenced), 1);
+        let _late = board.enter(lease(2), late.clone());
+        assert_eq!((early.cause(), late.cause()), (Some(StopCause::Fenced), Some(StopCause::Fenced)));
+        board.reopen();
+        let _renewed = board.enter(lease(3), renewed.clone());
+        assert_eq!((renewed.cause(), board.is_closed()), (None, false));
+        board.stop_all(StopCause::Draining);
+        board.stop_all(StopCause::Fenced);
+        board.reopen();
+        let last = StopSignal::default();
+        let _last = board.enter(lease(4), last.clone());
+        assert_eq!(last.cause(), Some(StopCause::Draining), "a daemon that drains takes nothing up again");
+    }
+
+    #[test]
+    fn only_the_named_lease_is_stopped() {
+        let board = Board::default();
+        let signal = StopSignal::default();
+        let _entry = board.enter(lease(2), signal.clone());
+        assert!(!board.stop_lease(lease(1), StopCause::Fenced) && signal.cause().is_none());
+        assert!(board.stop_lease(lease(2), StopCause::Fenced) && signal.cause().is_some());
+        assert_eq!(board.leases(), [lease(2)]);
     }
 
     #[test]

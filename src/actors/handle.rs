@@ -217,15 +217,23 @@ impl Handle {
     /// # Errors
     /// [`StoreError`] when the ledger cannot be written.
     pub async fn cancel(&self, run: RunId, by: &str) -> Result<Cancel, StoreError> {
-        let cancel = self.inner.store.request_cancel(run, by).await?;
-        match &cancel {
-            Cancel::Requested(_) => {
-                self.inner.board.stop(run, StopCause::Cancelled);
+        let (handle, by) = (self.clone(), by.to_owned());
+        // A task of its own: a client that hangs up drops its request's future, and the news would be lost between the
+        // ledger and the registry, which would answer `active` from then on.
+        let cancelling = tokio::spawn(async move {
+            let cancel = handle.inner.store.request_cancel(run, &by).await?;
+            match &cancel {
+                Cancel::Requested(_) => {
+                    handle.inner.board.stop(run, StopCause::Cancelled);
+                }
+                Cancel::Completed(run) => handle.changed(run.clone()).await,
+                Cancel::AlreadyCompleted(_) | Cancel::NotFound => {}
             }
-            Cancel::Completed(run) => self.changed(run.clone()).await,
-            Cancel::AlreadyCompleted(_) | Cancel::NotFound => {}
-        }
-        Ok(cancel)
+            Ok(cancel)
+        });
+        cancelling.await.unwrap_or_else(|error| {
+            Err(StoreError::Unavailable { operation: "cancelling a run", source: Box::new(error) })
+        })
     }
 
     /// Tells the registry that a run has changed.

@@ -58,6 +58,9 @@ impl WorkspaceReconcile {
 async fn passes(store: Store, instance: InstanceId, executor: Executor) -> Result<usize, StoreError> {
     let mut executed = 0;
     for due in store.due_workspace_runs(RUNS_MAX).await? {
+        if executor.board().is_closed() {
+            break;
+        }
         if let Some(run) = store.claim_run(due.id, instance).await? {
             executor.execute(run, StopSignal::default()).await;
             executed += 1;

@@ -5,6 +5,9 @@
 //!
 //! Group commit: while one transaction is under way, new requests gather for the next. A duplicate is answered in the
 //! handler and touches no database; callers of an identity whose first write is in flight wait for that write.
+//!
+//! Memory learns of a run's end by message, but does not rely on it: another process may have ended the run, and news
+//! may be lost. Whatever it refused as `active` it looks up when it writes the counts of those refusals.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,6 +31,8 @@ use crate::store::{Admitted, DuplicateCount, Store, StoreError};
 
 /// How many expired identities one tick drops.
 const EXPIRE_MAX: usize = 10_000;
+/// How many runs that requests were refused for are looked up at once; more are at the next refusal.
+const LOOKED_UP_MAX: usize = 1_000;
 /// How often expired identities are dropped.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
@@ -99,6 +104,8 @@ pub struct PanicNow;
 struct Caller {
     reply: oneshot::Sender<Written>,
     operation: Operation,
+    /// The trigger of a reconcile pass, in case that the write turns out to be another kind of pass.
+    trigger: Option<Request>,
 }
 
 /// Refused requests by the run that answered them.
@@ -209,17 +216,7 @@ impl Handler<RunChanged> for RunRegistry {
     type Result = ();
 
     fn handle(&mut self, changed: RunChanged, ctx: &mut Self::Context) {
-        let run = changed.run;
-        self.identities.observe(run.clone());
-        self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
-        if run.operation == Operation::Reconcile
-            && run.status == Status::Completed
-            && let Some(request) = self.again.remove(&run.workspace_id)
-        {
-            // The triggers that came while the pass ran become one more pass.
-            let now = self.clock.now();
-            drop(self.admit(request, now, ctx));
-        }
+        self.changed(changed.run, ctx);
     }
 }
 
@@ -262,6 +259,20 @@ impl Handler<PanicNow> for RunRegistry {
 }
 
 impl RunRegistry {
+    /// A run is known to be as `run` shows it.
+    fn changed(&mut self, run: Arc<Run>, ctx: &mut Context<Self>) {
+        self.identities.observe(run.clone());
+        self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
+        if run.operation == Operation::Reconcile
+            && run.status == Status::Completed
+            && let Some(request) = self.again.remove(&run.workspace_id)
+        {
+            // The triggers that came while the pass ran become one more pass.
+            let now = self.clock.now();
+            drop(self.admit(request, now, ctx));
+        }
+    }
+
     /// Decides on one request: refuses it, lets it wait, or puts it into the next transaction.
     fn admit(&mut self, request: Request, now: Instant, ctx: &mut Context<Self>) -> Slot {
         match self.identities.ask(&request.identity, request.force, now) {
@@ -271,8 +282,13 @@ impl RunRegistry {
             }
             Answer::Wait => {
                 let (reply, written) = oneshot::channel();
-                let caller = Caller { reply, operation: request.operation };
-                if self.identities.wait(&request.identity, caller).is_err() {
+                let identity = request.identity;
+                let caller = Caller {
+                    reply,
+                    operation: request.operation,
+                    trigger: (request.operation == Operation::Reconcile).then_some(request),
+                };
+                if self.identities.wait(&identity, caller).is_err() {
                     unreachable!("`ask` has just said that a write is in flight, and this handler is serial");
                 }
                 Slot::Waiting(written)
@@ -280,7 +296,8 @@ impl RunRegistry {
             Answer::Write => {
                 let (reply, written) = oneshot::channel();
                 self.identities.begin_write(request.identity);
-                let caller = Caller { reply, operation: request.operation };
+                let trigger = (request.operation == Operation::Reconcile).then(|| request.clone());
+                let caller = Caller { reply, operation: request.operation, trigger };
                 self.pending.push_back(Pending { request, caller });
                 self.write_soon(ctx);
                 Slot::Waiting(written)
@@ -294,7 +311,7 @@ impl RunRegistry {
         let dry_run = |context: &serde_json::Map<String, serde_json::Value>| {
             context.get("dry_run").is_some_and(|value| value == true)
         };
-        let sees_all = run.status == Status::Queued && !dry_run(&run.context);
+        let sees_all = run.status != Status::Running && !dry_run(&run.context);
         if request.operation == Operation::Reconcile && !dry_run(&request.context) && !sees_all {
             self.again.entry(request.workspace_id).or_insert(request);
         }
@@ -420,7 +437,10 @@ impl RunRegistry {
             _ => Verdict::Active(holder),
         };
         for waiter in waiters {
-            self.count_refused(&verdict, now);
+            match waiter.trigger {
+                Some(request) => self.refused(&verdict, request, now),
+                None => self.count_refused(&verdict, now),
+            }
             let _ = waiter.reply.send(Ok(verdict.clone()));
         }
     }
@@ -458,6 +478,7 @@ impl RunRegistry {
         let counts = flushed.values().map(|(_, count)| *count).collect();
         let store = self.store.clone();
         let written = async move { store.count_duplicates(counts).await };
+        self.look_up(&flushed, ctx);
         ctx.spawn(written.into_actor(self).map(move |result, actor, _| match result {
             Ok(()) => actor.duplicates_counted(flushed),
             Err(error) => {
@@ -467,6 +488,25 @@ impl RunRegistry {
                 );
                 actor.keep_duplicates(flushed);
             }
+        }));
+    }
+
+    /// Looks up what became of the runs that requests were refused for and that are active as far as memory knows.
+    fn look_up(&self, refused: &Duplicates, ctx: &mut Context<Self>) {
+        let is_active = |identity| self.identities.holder(identity).is_some_and(|run| run.is_active());
+        let active = refused.iter().filter(|(_, (identity, _))| is_active(identity));
+        let ids: Vec<_> = active.map(|(run, _)| *run).take(LOOKED_UP_MAX).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let store = self.store.clone();
+        let ended = async move { store.ended(ids).await };
+        ctx.spawn(ended.into_actor(self).map(|ended, actor, ctx| match ended {
+            Ok(runs) => runs.into_iter().for_each(|run| actor.changed(Arc::new(run), ctx)),
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "runs that requests were refused for could not be looked up; they are at the next refusal"
+            ),
         }));
     }
 

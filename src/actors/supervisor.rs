@@ -422,6 +422,8 @@ impl Handler<Drain> for Supervisor {
 
     fn handle(&mut self, drain: Drain, _: &mut Self::Context) -> Self::Result {
         self.draining = true;
+        // Nothing new begins: a claim that is answered late goes back to the queue.
+        self.parts.board.close(StopCause::Draining);
         let tenants: Vec<_> = self.tenants.values().filter_map(|child| child.address.clone()).collect();
         let (reconcile, registry) = (self.reconcile.clone(), self.registry.clone());
         let board = self.parts.board.clone();
@@ -449,10 +451,8 @@ async fn drain_tree(
     budget: Duration,
 ) {
     let drained = async {
-        for tenant in &tenants {
-            // Closed is drained.
-            let _ = tenant.send(DrainTenant).await;
-        }
+        // All at once: one that is told later would claim its next run meanwhile. Closed is drained.
+        futures_util::future::join_all(tenants.iter().map(|tenant| tenant.send(DrainTenant))).await;
         if let Some(reconcile) = &reconcile {
             let _ = reconcile.send(super::reconcile::DrainReconcile).await;
         }

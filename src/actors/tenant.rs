@@ -125,9 +125,15 @@ impl TenantAssignments {
         self.state = State::Claiming;
         let (places, store, tenant, instance) =
             (self.places.clone(), self.store.clone(), self.tenant, self.instance);
+        let board = self.executor.board().clone();
         let claim = async move {
             let place = places.acquire_owned().await.expect("nobody closes the semaphore of places");
-            (store.claim_next(tenant, instance).await, place)
+            // The wait for a place may have outlasted the daemon's own permission to execute.
+            let claim = match board.is_closed() {
+                true => Ok(Claim::Fenced),
+                false => store.claim_next(tenant, instance).await,
+            };
+            (claim, place)
         };
         ctx.spawn(claim.into_actor(self).map(|(claim, place), actor, ctx| actor.claimed(claim, place, ctx)));
     }
@@ -141,7 +147,7 @@ impl TenantAssignments {
         self.state = State::Idle;
         match claim {
             Ok(Claim::Claimed(run)) => self.execute(*run, place, ctx),
-            Ok(Claim::Busy) => self.rest(Some(CLAIM_RETRY), ctx),
+            Ok(Claim::Busy | Claim::Fenced) => self.rest(Some(CLAIM_RETRY), ctx),
             Ok(Claim::Idle { next }) => {
                 let now = self.clock.now();
                 let wait = next.map(|next| (next - now).to_std().unwrap_or(Duration::ZERO));

@@ -3,6 +3,11 @@
 //!
 //! A task on the multi-thread runtime, not an actor: it must beat while actors are busy. It ends only when the ledger
 //! says that this instance was declared dead.
+//!
+//! A lease that ran out is no death: whoever takes over takes the runs (under larger tokens), never the instance. Else
+//! a ledger that was away for longer than a lease would end the daemon by the hand of its own reconcile. A process that
+//! slept stops what executes, renews, and goes on; what was taken from it meanwhile is no longer among its own runs, and
+//! the same beat stops that too.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -61,6 +66,7 @@ impl Pulse {
                 () = tokio::time::sleep_until(next) => {}
             }
             let sent = Instant::now();
+            let executed = self.board.leases();
             if !fenced && sent >= fence_at {
                 // The process was stopped for longer than its lease: first stop, then ask.
                 fenced = true;
@@ -71,7 +77,7 @@ impl Pulse {
                 Some(Ok(Ok(heartbeat))) if heartbeat.renewed => {
                     renewed_at = sent;
                     fenced = false;
-                    self.renewed(heartbeat).await;
+                    self.renewed(heartbeat, &executed);
                 }
                 Some(Ok(Ok(_))) => {
                     tracing::error!(instance.id = %self.instance, "this instance was declared dead by another");
@@ -113,8 +119,21 @@ impl Pulse {
         );
     }
 
-    async fn renewed(&mut self, heartbeat: Heartbeat) {
+    /// `executed`: what was on the board before the beat was sent.
+    fn renewed(&mut self, heartbeat: Heartbeat, executed: &[Lease]) {
         self.health.set_ledger(true);
+        self.board.reopen();
+        let owned: HashSet<Lease> = heartbeat.owned.iter().copied().collect();
+        for lease in executed.iter().filter(|lease| !owned.contains(lease)) {
+            // Settled just now, or taken from this instance while it slept (a suspended machine's clock stands still,
+            // so the fence alone does not see that).
+            if self.board.stop_lease(*lease, StopCause::Fenced) {
+                tracing::debug!(
+                    run.id = lease.run_id.0,
+                    "an execution is told that its run is no longer its own"
+                );
+            }
+        }
         self.clock.follow(heartbeat.database_now);
         for run in heartbeat.cancel_requested {
             self.board.stop(run, StopCause::Cancelled);
@@ -122,21 +141,22 @@ impl Pulse {
         let unexecuted: HashSet<Lease> =
             heartbeat.owned.into_iter().filter(|lease| !self.board.holds(*lease)).collect();
         for lease in unexecuted.intersection(&self.unexecuted) {
-            self.hand_back(*lease).await;
+            // A task of its own: the heartbeat waits for nothing but itself. Settling twice is settling once.
+            tokio::spawn(hand_back(self.store.clone(), *lease));
         }
         self.unexecuted = unexecuted;
     }
+}
 
-    /// A run that this instance claimed, but that nothing here executes for two beats: the claim's answer was lost.
-    async fn hand_back(&self, lease: Lease) {
-        tracing::warn!(run.id = lease.run_id.0, "a claimed run that nobody executes goes back to the queue");
-        let settlement = Settlement::HandBack { reason: HandBackReason::Fenced };
-        if let Err(error) = self.store.settle(lease, settlement).await {
-            tracing::warn!(
-                run.id = lease.run_id.0,
-                error = &error as &dyn std::error::Error,
-                "the run could not be handed back; tried again at the next heartbeat"
-            );
-        }
+/// A run that this instance claimed, but that nothing here executes for two beats: the claim's answer was lost.
+async fn hand_back(store: Store, lease: Lease) {
+    tracing::warn!(run.id = lease.run_id.0, "a claimed run that nobody executes goes back to the queue");
+    let settlement = Settlement::HandBack { reason: HandBackReason::Fenced };
+    if let Err(error) = store.settle(lease, settlement).await {
+        tracing::warn!(
+            run.id = lease.run_id.0,
+            error = &error as &dyn std::error::Error,
+            "the run could not be handed back; tried again at the next heartbeat"
+        );
     }
 }

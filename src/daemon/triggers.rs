@@ -1,12 +1,15 @@
 //! Triggers of reconcile (SPEC section 8): each is a request like any other and gets a verdict like any other.
 
 use crate::actors::Handle;
+use crate::actors::handle::AdmitError;
 use crate::ids::WorkspaceId;
 use crate::intake;
 use crate::store::{PageRequest, StoreError, Workspace};
 
 /// Workspaces looked up at once.
 const PAGE: usize = 500;
+/// Reconcile runs asked for in one call: each takes a place of the admission gate.
+const TOGETHER: usize = 100;
 
 /// Asks for reconcile runs.
 #[derive(Clone)]
@@ -24,9 +27,7 @@ impl Triggers {
     pub async fn reconcile_all(&self, by: &'static str) {
         match self.workspaces().await {
             Ok(workspaces) => {
-                for workspace in &workspaces {
-                    self.reconcile(workspace, by).await;
-                }
+                self.reconcile(&workspaces, by).await;
                 tracing::info!(workspaces = workspaces.len(), trigger = by, "reconcile was asked for");
             }
             Err(error) => tracing::warn!(
@@ -39,9 +40,10 @@ impl Triggers {
 
     /// Asks for a pass over some workspaces.
     pub async fn reconcile_some(&self, workspaces: &[WorkspaceId], by: &'static str) {
+        let mut known = Vec::new();
         for id in workspaces {
             match self.handle.store().workspace(*id).await {
-                Ok(Some(workspace)) => self.reconcile(&workspace, by).await,
+                Ok(Some(workspace)) => known.push(workspace),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(
@@ -49,21 +51,34 @@ impl Triggers {
                         error = &error as &dyn std::error::Error,
                         "a workspace to reconcile could not be read"
                     );
-                    return;
+                    break;
                 }
             }
         }
+        self.reconcile(&known, by).await;
     }
 
-    async fn reconcile(&self, workspace: &Workspace, by: &'static str) {
-        let request = intake::reconcile_request(workspace, false, by, None);
-        if let Err(error) = self.handle.admit(vec![request]).await {
-            tracing::warn!(
-                workspace.id = workspace.id.0,
-                error = &error as &dyn std::error::Error,
-                trigger = by,
-                "a reconcile run was not admitted"
-            );
+    /// Asks for many at once: while the ledger is away each call takes its whole patience, and whoever asks (the daemon
+    /// itself, at its start and on a signal) has to hear the next command.
+    async fn reconcile(&self, workspaces: &[Workspace], by: &'static str) {
+        for some in workspaces.chunks(TOGETHER) {
+            let requests = some.iter().map(|workspace| intake::reconcile_request(workspace, false, by, None));
+            let failed = match self.handle.admit(requests.collect()).await {
+                // A workspace that is gone is nobody's trouble.
+                Ok(verdicts) => verdicts
+                    .into_iter()
+                    .filter_map(Result::err)
+                    .find(|error| !matches!(error, AdmitError::ScopeGone)),
+                Err(error) => Some(error),
+            };
+            if let Some(error) = failed {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    trigger = by,
+                    "reconcile runs were not admitted; the next trigger comes"
+                );
+                return;
+            }
         }
     }
 

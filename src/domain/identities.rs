@@ -100,7 +100,7 @@ impl<W> Identities<W> {
             Some(Entry::Held(run)) => (Vec::new(), Some(run)),
             None => (Vec::new(), None),
         };
-        let latest = news.filter(|run| run.id >= holder.id).unwrap_or(holder);
+        let latest = news.filter(|run| is_later(run, &holder)).unwrap_or(holder);
         if holds(&latest) {
             self.hold(latest.clone());
         }
@@ -123,10 +123,10 @@ impl<W> Identities<W> {
     pub fn observe(&mut self, run: Arc<Run>) {
         match self.entries.get_mut(&run.identity) {
             Some(Entry::Writing { news, .. }) => {
-                let known = news.take().filter(|known| known.id > run.id);
+                let known = news.take().filter(|known| is_later(known, &run));
                 *news = Some(known.unwrap_or(run));
             }
-            Some(Entry::Held(known)) if run.id < known.id || run.updated_at < known.updated_at => {}
+            Some(Entry::Held(known)) if is_later(known, &run) => {}
             Some(Entry::Held(_)) => {
                 self.forget(&run.identity);
                 if holds(&run) {
@@ -197,6 +197,11 @@ impl<W> Identities<W> {
     }
 }
 
+/// Whether `a` tells of the identity's later state than `b`: of a later run, or of the same run further on.
+fn is_later(a: &Run, b: &Run) -> bool {
+    (a.id, a.stage()) > (b.id, b.stage())
+}
+
 /// Whether memory needs to remember a run: it is active, or completed with a cooldown.
 fn holds(run: &Run) -> bool {
     run.is_active() || (run.holds_identity && run.cooldown_until.is_some())
@@ -204,6 +209,8 @@ fn holds(run: &Run) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy;
+
     use super::*;
     use crate::domain::counts::Counts;
     use crate::domain::operation::Operation;
@@ -278,6 +285,53 @@ mod tests {
         assert_eq!(latest.id, RunId(2));
         identities.observe(Arc::new(run(1, Status::Completed, Some(at(1)))));
         assert_eq!(identities.holder(&IDENTITY).expect("run 2 is active").id, RunId(2));
+    }
+
+    /// A run's way through the ledger, with a clock that stepped back before its end.
+    fn way() -> Vec<Run> {
+        let with =
+            |status, token, cooldown| Run { lease_token: LeaseToken(token), ..run(1, status, cooldown) };
+        let mut way = vec![
+            with(Status::Queued, 0, None),
+            with(Status::Running, 1, None),
+            with(Status::Queued, 1, None),
+            with(Status::Running, 2, None),
+            with(Status::Completed, 2, Some(at(100))),
+        ];
+        for (seen, second) in way.iter_mut().zip([5, 6, 7, 8, 3]) {
+            seen.updated_at = at(second);
+        }
+        way
+    }
+
+    #[test]
+    fn an_end_is_believed_whatever_the_clock_says() {
+        let mut identities = Identities::<()>::default();
+        for run in way() {
+            identities.observe(Arc::new(run));
+        }
+        assert!(matches!(identities.ask(&IDENTITY, false, at(50)), Answer::Refuse(Verdict::Cooldown { .. })));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn news_that_overtake_each_other_end_in_the_same_memory(
+            order in proptest::sample::subsequence(vec![0, 1, 2, 3], 0..=4).prop_shuffle(), writing: bool,
+        ) {
+            let mut identities = Identities::<()>::default();
+            if writing {
+                identities.begin_write(IDENTITY);
+            }
+            let way = way();
+            identities.observe(Arc::new(way[4].clone()));
+            for index in order {
+                identities.observe(Arc::new(way[index].clone()));
+            }
+            if writing {
+                identities.end_write(way[0].clone());
+            }
+            proptest::prop_assert_eq!(identities.holder(&IDENTITY).map(|run| run.status), Some(Status::Completed));
+        }
     }
 
     #[test]

@@ -148,6 +148,14 @@ impl Run {
     pub fn is_active(&self) -> bool {
         self.status != Status::Completed
     }
+
+    /// How far the run is, in the order in which the ledger went through it: an end is later than everything, a claim
+    /// is later than the claims before it, and going back to the queue is later than the claim that did. Clocks have
+    /// no part in it: they may step back, and news may overtake each other.
+    pub fn stage(&self) -> impl Ord + use<> {
+        let back_in_queue = self.status == Status::Queued;
+        (self.status == Status::Completed, self.lease_token, back_in_queue, self.cancel_requested_at)
+    }
 }
 
 /// The right to write to a run: taken by a claim, checked by every write of the execution (SPEC section 5).

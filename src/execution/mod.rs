@@ -116,6 +116,11 @@ impl Executor {
         self.parts.clock.now()
     }
 
+    /// What executes here.
+    pub fn board(&self) -> &Board {
+        &self.parts.board
+    }
+
     /// Executes a run that has just been claimed, and settles it.
     pub async fn execute(&self, run: Run, stop: StopSignal) {
         let lease = Lease { run_id: run.id, token: run.lease_token };
@@ -153,13 +158,16 @@ impl Executor {
             jitter: random_fraction(),
         };
         let settlement = conclude(end, &terms);
-        self.settle(lease, settlement, began.elapsed()).await;
+        let refused =
+            conclude(AttemptEnd::unexpected("the ledger refused the result of the attempt"), &terms);
+        self.settle(lease, settlement, refused, began.elapsed()).await;
         self.parts.metrics.executions_active.dec();
     }
 
     /// Writes how the attempt ended, until the ledger takes it: the one wait without an end, because giving up would
-    /// leave the run to its lease.
-    async fn settle(&self, lease: Lease, settlement: Settlement, took: Duration) {
+    /// leave the run to its lease. What the ledger refuses is settled as `refused`: handed back instead, the run would
+    /// be executed again and again, to the same end.
+    async fn settle(&self, lease: Lease, mut settlement: Settlement, refused: Settlement, took: Duration) {
         let mut wait = SETTLE_RETRY_FIRST;
         loop {
             match self.parts.store.settle(lease, settlement.clone()).await {
@@ -177,9 +185,13 @@ impl Executor {
                     tracing::error!(
                         run.id = lease.run_id.0,
                         error = &error as &dyn std::error::Error,
-                        "the end of an attempt was refused by the ledger; the run is handed back by the heartbeat"
+                        "the end of an attempt was refused by the ledger"
                     );
-                    return;
+                    if settlement == refused {
+                        // The heartbeat hands the run back.
+                        return;
+                    }
+                    settlement = refused.clone();
                 }
             }
         }
@@ -232,6 +244,9 @@ impl Executor {
 
 /// Lets the adapter work until it ends, is told to stop, or meets the hard deadline.
 async fn attempt_until_stopped(attempt: Attempt, stop: &StopSignal, timeout: Duration) -> AttemptEnd {
+    if let Some(cause) = stop.cause() {
+        return ended_by(cause);
+    }
     // A task of its own, so that a panic in an adapter is a coded failure and not the end of the execution.
     let mut work = tokio::spawn(async move {
         match attempt.run.operation {
@@ -246,8 +261,11 @@ async fn attempt_until_stopped(attempt: Attempt, stop: &StopSignal, timeout: Dur
         () = stop.token().cancelled() => stopped(work, stop).await,
         () = tokio::time::sleep(timeout) => {
             stop.stop(StopCause::Fenced);
-            drop(stopped(work, stop).await);
-            AttemptEnd::TimedOut
+            match stopped(work, stop).await {
+                // It was done at the last moment: its adapter run has ended, and its run has to say the same.
+                end @ AttemptEnd::Done(_) => end,
+                _ => AttemptEnd::TimedOut,
+            }
         }
     }
 }
@@ -286,8 +304,14 @@ async fn stopped(mut work: JoinHandle<AttemptEnd>, stop: &StopSignal) -> Attempt
     match (ended, stop.cause()) {
         // It was done already, or found out that it must not go on.
         (Ok(Ok(end @ (AttemptEnd::Done(_) | AttemptEnd::NotCanonical))), _) => end,
-        (_, Some(StopCause::Cancelled)) => AttemptEnd::Cancelled,
-        (_, Some(StopCause::Draining)) => AttemptEnd::HandBack(HandBackReason::Draining),
-        (_, Some(StopCause::Fenced) | None) => AttemptEnd::HandBack(HandBackReason::Fenced),
+        (_, cause) => ended_by(cause.unwrap_or(StopCause::Fenced)),
+    }
+}
+
+fn ended_by(cause: StopCause) -> AttemptEnd {
+    match cause {
+        StopCause::Cancelled => AttemptEnd::Cancelled,
+        StopCause::Draining => AttemptEnd::HandBack(HandBackReason::Draining),
+        StopCause::Fenced => AttemptEnd::HandBack(HandBackReason::Fenced),
     }
 }

@@ -5,7 +5,9 @@
 
 use super::Attempt;
 use super::conclude::{AttemptEnd, Work};
+use crate::actors::board::StopCause;
 use crate::domain::counts::{CountKey, Counts};
+use crate::domain::failure::{Code, Failure};
 use crate::domain::reconcile::{Limits, Observation, Repair, RepairRecord, decide};
 use crate::domain::run::{HandBackReason, Run};
 use crate::metrics::Reason;
@@ -81,7 +83,7 @@ async fn pass(attempt: &Attempt) -> Result<Tally, StoreError> {
 
 /// Carries one repair out; `None` when it changed nothing.
 async fn apply(attempt: &Attempt, seen: &Observation, repair: Repair, tally: &mut Tally) -> Option<Run> {
-    let cooldown = attempt.config.cooldown(seen.run.operation);
+    let cooldown = super::cooldown_of(&attempt.config, &seen.run);
     match attempt.parts.store.repair(seen, repair, cooldown).await {
         Ok(Some(run)) => {
             tally.count(repair);
@@ -141,7 +143,15 @@ fn work(attempt: &Attempt, tally: Tally) -> Work {
     if is_dry_run(&attempt.run) {
         context.insert("dry_run".to_owned(), true.into());
     }
-    Work { counts, context, ..Work::default() }
+    let mut failures = Vec::new();
+    if attempt.stop.cause().is_some() {
+        // What it has repaired until then is listed all the same.
+        context.insert("stopped".to_owned(), true.into());
+    }
+    if attempt.stop.cause() == Some(StopCause::Cancelled) {
+        failures.push(Failure::new(Code::RunCancelled, "cancelled on request"));
+    }
+    Work { counts, context, failures, ..Work::default() }
 }
 
 /// Status and outcome, such as `running/pending`.

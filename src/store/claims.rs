@@ -5,6 +5,7 @@
 
 use super::backend::{Backend, Conn};
 use super::error::{Problem, StoreError};
+use super::instances::live;
 use super::records::Claim;
 use super::rows::{InstantRow, NumberRow, RunRow, instant, run_columns};
 use super::runs::{Seen, lock, save};
@@ -73,7 +74,7 @@ pub async fn claim_next(
                     return Ok(Claim::Idle { next: next_at(conn, tenant).await? });
                 };
                 let run = begin_attempt(conn, run, instance, now).await?;
-                Ok(Claim::Claimed(Box::new(run)))
+                Ok(run.map_or(Claim::Fenced, |run| Claim::Claimed(Box::new(run))))
             })
         })
         .await
@@ -102,7 +103,7 @@ pub async fn claim_run(
                 let is_due = |run: &Run| run.next_attempt_at.is_none_or(|due| due <= now);
                 let run = run.filter(|run| run.status == Status::Queued && is_due(run));
                 let Some(run) = run else { return Ok(None) };
-                begin_attempt(conn, run, instance, now).await.map(Some)
+                begin_attempt(conn, run, instance, now).await
             })
         })
         .await
@@ -148,16 +149,22 @@ async fn next_at(conn: &mut Conn<'_>, tenant: TenantId) -> Result<Option<Instant
     Ok(row.and_then(|row| instant(row.at)))
 }
 
-/// The transition itself, and the attempt's row.
+/// The transition itself, and the attempt's row. `None` when the instance does not live: what it claimed would be
+/// taken from it at once, while it executes it. The caller has locked the run, so nothing else can be in the way.
 async fn begin_attempt(
     conn: &mut Conn<'_>,
     mut run: Run,
     instance: InstanceId,
     now: Instant,
-) -> Result<Run, Problem> {
-    const RUN: &str = "UPDATE operation_runs SET status = 'running', attempt = $1, lease_token = $2, \
+) -> Result<Option<Run>, Problem> {
+    const RUN: &str = concat!(
+        "UPDATE operation_runs SET status = 'running', attempt = $1, lease_token = $2, \
          lease_owner = $3, started_at = $4, updated_at = $5, next_attempt_at = NULL \
-         WHERE id = $6 AND status = 'queued' AND lease_token = $7";
+         WHERE id = $6 AND status = 'queued' AND lease_token = $7 \
+         AND EXISTS (SELECT 1 FROM instances i WHERE i.id = $3 AND ",
+        live!("$5"),
+        ")"
+    );
     const ATTEMPT: &str = "INSERT INTO run_attempts (run_id, attempt, lease_token, instance_id, started_at, outcome) \
          VALUES ($1, $2, $3, $4, $5, 'running')";
     let seen = run.lease_token;
@@ -177,12 +184,12 @@ async fn begin_attempt(
         .bind(run.id.0)
         .bind(seen.0);
     if conn.execute(statement).await? != 1 {
-        return Err(Problem::Corrupt(format!("run {} changed while it was locked", run.id)));
+        return Ok(None);
     }
     let statement =
         sql(ATTEMPT).bind(run.id.0).bind(run.attempt).bind(run.lease_token.0).bind(instance.0).bind(now);
     conn.execute(statement).await?;
-    Ok(run)
+    Ok(Some(run))
 }
 
 /// See [`super::Store::is_canonical`].

@@ -56,6 +56,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         guarantee: "G2",
+        // A forced run ends the cooldown that it skips, also for those after it: nobody holds the identity any more.
         what: "no run was accepted within the cooldown of an earlier one of its identity, unless forced",
         text: "SELECT a.id AS run_id FROM operation_runs a WHERE a.id IN ( \
              SELECT later.id FROM operation_runs earlier JOIN operation_runs later \
@@ -63,7 +64,9 @@ const CHECKS: &[Check] = &[
              AND later.created_at < earlier.cooldown_until AND (later.tenant_id = earlier.tenant_id \
              OR (later.tenant_id IS NULL AND earlier.tenant_id IS NULL \
              AND later.workspace_id = earlier.workspace_id)) \
-             WHERE earlier.cooldown_until IS NOT NULL) AND NOT {forced}",
+             WHERE earlier.cooldown_until IS NOT NULL AND NOT EXISTS (SELECT 1 FROM operation_runs f \
+             WHERE f.run_identity_hash = earlier.run_identity_hash AND f.id > earlier.id AND f.id <= later.id \
+             AND f.workspace_id = earlier.workspace_id AND {forced}))",
         advice: "look at the context of these runs for who asked; two daemons without the holder index do this",
     },
     Check {
@@ -179,8 +182,8 @@ pub async fn doctor(backend: &Backend) -> Result<Vec<Finding>, StoreError> {
 async fn rows_that_break(conn: &mut Conn<'_>, check: &Check, now: Instant) -> Result<Finding, Problem> {
     let forced = match conn.engine() {
         // Not json_type with a path: a path begins with the sign that marks a statement's values.
-        Engine::Sqlite => "EXISTS (SELECT 1 FROM json_each(a.context) j WHERE j.key = 'forced_by')",
-        Engine::Postgres => "jsonb_exists(a.context, 'forced_by')",
+        Engine::Sqlite => "EXISTS (SELECT 1 FROM json_each(f.context) j WHERE j.key = 'forced_by')",
+        Engine::Postgres => "jsonb_exists(f.context, 'forced_by')",
     };
     let text = check.text.replace("{forced}", forced);
     let bound = |text: String| -> Statement { sql(text).bind(now).bind(now - G3_LIMIT) };

@@ -152,13 +152,14 @@ impl Store {
     }
 
     /// Claims the tenant's next due run: restores before fetches, oldest first, unless one is running already.
-    /// `queued -> running`, attempt + 1, a larger lease token, a row in the attempts.
+    /// `queued -> running`, attempt + 1, a larger lease token, a row in the attempts. Only for an instance that lives.
     pub async fn claim_next(&self, tenant: TenantId, instance: InstanceId) -> Result<Claim, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { claims::claim_next(&backend, tenant, instance).await }).await
     }
 
-    /// Claims one queued run by id; `None` when it is not queued (any more), not due yet, or its tenant is busy.
+    /// Claims one queued run by id; `None` when it is not queued (any more), not due yet, its tenant is busy, or the
+    /// instance does not live.
     pub async fn claim_run(&self, run: RunId, instance: InstanceId) -> Result<Option<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { claims::claim_run(&backend, run, instance).await }).await
@@ -171,8 +172,9 @@ impl Store {
         self.spawn(async move { claims::is_canonical(&backend, lease).await }).await
     }
 
-    /// Ends an attempt, and perhaps its run. With an old token nothing of the run changes and the attempt is kept as
-    /// stale ([`Settled::Stale`]). Idempotent: settling the same lease twice in the same way answers `Done` again.
+    /// Ends an attempt, and perhaps its run; with the run, its snapshots that are still open. With an old token nothing
+    /// of the run changes and the attempt is kept as stale ([`Settled::Stale`]); only the attempt that ended the run
+    /// stays what it is, whoever settles it again. Idempotent: settling the same lease twice in the same way answers `Done` again.
     pub async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { settle::settle(&backend, lease, settlement).await }).await
@@ -263,6 +265,12 @@ impl Store {
     pub async fn run(&self, run: RunId) -> Result<Option<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { runs::run(&backend, run).await }).await
+    }
+
+    /// Those of `ids` that have completed.
+    pub async fn ended(&self, ids: Vec<RunId>) -> Result<Vec<Run>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { runs::ended(&backend, ids).await }).await
     }
 
     /// A page of runs, newest first.

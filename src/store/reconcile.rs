@@ -11,7 +11,7 @@ use super::error::{Problem, StoreError};
 use super::instances::live;
 use super::records::CandidateFilter;
 use super::rows::{InstantRow, NumberRow, RunRow, instant, run_columns};
-use super::runs::{Seen, closed, complete, lock, save};
+use super::runs::{Seen, abandon_snapshots, closed, complete, lock, save_completed};
 use super::settle::{AttemptEnd, Over, end_attempt};
 use super::statement::{Statement, sql};
 use super::types::{Document, SqlInstant, Word, sql as types};
@@ -20,7 +20,7 @@ use crate::domain::counts::Counts;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::reconcile::{AdapterEnd, AdapterRun, Observation, Repair};
 use crate::domain::run::{AttemptOutcome, Completion, Lease, Outcome, Run, Status};
-use crate::ids::{RunId, SnapshotId, WorkspaceId};
+use crate::ids::{InstanceId, RunId, SnapshotId, WorkspaceId};
 
 /// A run whose owner is not alive at `$1`.
 const LEASE_GONE: &str =
@@ -219,14 +219,17 @@ pub async fn repair(
 }
 
 async fn close_adapter(conn: &mut Conn<'_>, run: Run, now: Instant) -> Result<Option<Run>, Problem> {
-    const TEXT: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
-         WHERE operation_run_id = $2 AND state = 'building'";
-    let closed = conn.execute(sql(TEXT).bind(now).bind(run.id.0)).await?;
-    Ok((run.status == Status::Completed && closed > 0).then_some(run))
+    if run.status != Status::Completed {
+        return Ok(None);
+    }
+    let closed = abandon_snapshots(conn, run.id, now).await?;
+    Ok((closed > 0).then_some(run))
 }
 
 #[derive(QueryableByName)]
 struct EndRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
     #[diesel(sql_type = Text)]
     outcome: Word<Outcome>,
     #[diesel(sql_type = types::Document)]
@@ -241,7 +244,7 @@ async fn from_adapter(
     cooldown: Duration,
     now: Instant,
 ) -> Result<Option<Run>, Problem> {
-    const TEXT: &str = "SELECT outcome, summary_counts, failure_summary FROM snapshots \
+    const TEXT: &str = "SELECT id, outcome, summary_counts, failure_summary FROM snapshots \
          WHERE operation_run_id = $1 AND lease_token = $2 AND state <> 'building'";
     let row: Option<EndRow> = conn.row(sql(TEXT).bind(run.id.0).bind(run.lease_token.0)).await?;
     let Some(row) = row.filter(|_| run.status == Status::Running) else { return Ok(None) };
@@ -254,17 +257,33 @@ async fn from_adapter(
         outcome: row.outcome.0,
         counts: row.summary_counts.0,
         failures: if failed { failures } else { Vec::new() },
-        context: serde_json::Map::new(),
+        // As the execution would have had it.
+        context: serde_json::Map::from_iter([("snapshot_id".to_owned(), row.id.into())]),
         cooldown,
     };
     let lease = Lease { run_id: run.id, token: run.lease_token };
     end_attempt(conn, lease, AttemptEnd::completing(&end), Over::Open, now).await?;
     let seen = Seen::of(&run);
     complete(&mut run, end, now);
-    Ok(save(conn, seen, &run).await?.then_some(run))
+    Ok(save_completed(conn, seen, &run, now).await?.then_some(run))
 }
 
-/// RACE: the owner may have renewed its lease since the observation; then the run is its own again.
+/// Whether an instance lives, once nobody else is just writing its row; nobody does until the transaction ends.
+async fn lives(conn: &mut Conn<'_>, instance: InstanceId) -> Result<bool, Problem> {
+    // Not `live!` in the condition: a row that does not meet it would neither be locked nor waited for.
+    const LOCK: &str = "SELECT CAST(1 AS bigint) AS n FROM instances WHERE id = $1 FOR SHARE";
+    const LIVES: &str =
+        concat!("SELECT CAST(1 AS bigint) AS n FROM instances i WHERE i.id = $2 AND ", live!("$1"));
+    if !conn.lock("lock").is_empty() {
+        let _: Option<NumberRow> = conn.row(sql(LOCK).bind(instance.0)).await?;
+    }
+    let now = conn.now().await?;
+    let lives: Option<NumberRow> = conn.row(sql(LIVES).bind(now).bind(instance.0)).await?;
+    Ok(lives.is_some())
+}
+
+/// RACE: the owner may have renewed its lease since the observation; then the run is its own again. Its row is locked,
+/// so that it can neither renew behind this look nor, once it may again, miss that the run is gone.
 async fn after_lost_lease(
     conn: &mut Conn<'_>,
     mut run: Run,
@@ -272,11 +291,9 @@ async fn after_lost_lease(
     cooldown: Duration,
     now: Instant,
 ) -> Result<Option<Run>, Problem> {
-    let text = format!(
-        "SELECT r.id AS n FROM operation_runs r WHERE {LEASE_GONE} AND r.id = $2 AND r.status = 'running'"
-    );
-    let gone: Option<NumberRow> = conn.row(sql(text).bind(now).bind(run.id.0)).await?;
-    if gone.is_none() {
+    let owner = run.lease_owner.filter(|_| run.status == Status::Running);
+    let Some(owner) = owner else { return Ok(None) };
+    if lives(conn, owner).await? {
         return Ok(None);
     }
     let expired = Failure::new(Code::RunLeaseExpired, "its instance stopped or could not renew its lease");
@@ -299,7 +316,7 @@ async fn after_lost_lease(
     };
     let seen = Seen::of(&run);
     complete(&mut run, end, now);
-    Ok(save(conn, seen, &run).await?.then_some(run))
+    Ok(save_completed(conn, seen, &run, now).await?.then_some(run))
 }
 
 async fn stale_queued(
@@ -314,5 +331,5 @@ async fn stale_queued(
     let seen = Seen::of(&run);
     let failure = Failure::new(Code::RunStaleQueued, "no instance picked it up in time");
     complete(&mut run, closed(failure, cooldown), now);
-    Ok(save(conn, seen, &run).await?.then_some(run))
+    Ok(save_completed(conn, seen, &run, now).await?.then_some(run))
 }

@@ -53,6 +53,8 @@ pub enum Claim {
     Claimed(Box<Run>),
     /// Another run of the tenant is running.
     Busy,
+    /// The instance's own lease is over: it claims nothing before it has renewed it.
+    Fenced,
     /// Nothing is due; the earliest queued run is due at `next`, if there is one.
     Idle {
         /// When.

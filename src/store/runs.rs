@@ -3,7 +3,7 @@
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Text};
 
-use super::backend::{Backend, Conn};
+use super::backend::{Backend, Conn, Engine};
 use super::cursor::{after_id, next_of, rows_of};
 use super::error::{Problem, StoreError};
 use super::records::{Page, RunQuery};
@@ -73,6 +73,28 @@ pub async fn save(conn: &mut Conn<'_>, seen: Seen, run: &Run) -> Result<bool, Pr
     Ok(conn.execute(statement).await? == 1)
 }
 
+/// Writes a run that has been completed, and closes what its attempts left open: in one transaction, so that there is
+/// no moment in which an adapter run is open whose run has ended.
+pub async fn save_completed(
+    conn: &mut Conn<'_>,
+    seen: Seen,
+    run: &Run,
+    now: Instant,
+) -> Result<bool, Problem> {
+    let saved = save(conn, seen, run).await?;
+    if saved {
+        abandon_snapshots(conn, run.id, now).await?;
+    }
+    Ok(saved)
+}
+
+/// Closes the snapshots that a run's attempts left open; how many.
+pub async fn abandon_snapshots(conn: &mut Conn<'_>, run: RunId, now: Instant) -> Result<usize, Problem> {
+    const TEXT: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
+         WHERE operation_run_id = $2 AND state = 'building'";
+    conn.execute(sql(TEXT).bind(now).bind(run.0)).await
+}
+
 /// Completes a run in memory: the outcome, and whether it goes on holding its identity.
 pub fn complete(run: &mut Run, end: Completion, now: Instant) {
     let cooling = !end.cooldown.is_zero();
@@ -109,6 +131,31 @@ pub async fn run(backend: &Backend, id: RunId) -> Result<Option<Run>, StoreError
         .read("reading a run", move |conn| Box::pin(async move { conn.row(sql(TEXT).bind(id.0)).await }))
         .await?;
     Ok(row.map(Run::from))
+}
+
+/// See [`super::Store::ended`].
+pub async fn ended(backend: &Backend, ids: Vec<RunId>) -> Result<Vec<Run>, StoreError> {
+    // By key alone: what is asked of the status, too, is looked up in an index of all that has completed.
+    const SQLITE: &str = concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM json_each($1) j CROSS JOIN operation_runs r ON r.id = j.value"
+    );
+    const POSTGRES: &str = concat!("SELECT ", run_columns!(), " FROM operation_runs r WHERE r.id = ANY ($1)");
+    let rows: Vec<RunRow> = backend
+        .read("looking runs up", move |conn| {
+            Box::pin(async move {
+                let statement = match conn.engine() {
+                    Engine::Sqlite => sql(SQLITE).bind(DocumentText::of(&ids)),
+                    Engine::Postgres => {
+                        sql(POSTGRES).bind(ids.iter().map(|id| Some(id.0)).collect::<Vec<_>>())
+                    }
+                };
+                conn.rows(statement).await
+            })
+        })
+        .await?;
+    Ok(rows.into_iter().map(Run::from).filter(|run| !run.is_active()).collect())
 }
 
 /// See [`super::Store::runs`].

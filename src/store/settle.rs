@@ -7,7 +7,7 @@ use super::backend::{Backend, Conn};
 use super::error::{Problem, StoreError};
 use super::records::{Cancel, Settled};
 use super::rows::attempt_word;
-use super::runs::{Seen, closed, complete, lock, save};
+use super::runs::{Seen, closed, complete, lock, save, save_completed};
 use super::statement::sql;
 use super::types::{Document, DocumentText, Word, sql as types};
 use crate::clock::Instant;
@@ -151,7 +151,11 @@ async fn settle_live(
             run.attempt -= 1;
         }
     }
-    if !save(conn, seen, &run).await? {
+    let saved = match run.status {
+        Status::Completed => save_completed(conn, seen, &run, now).await?,
+        Status::Queued | Status::Running => save(conn, seen, &run).await?,
+    };
+    if !saved {
         return Err(Problem::Corrupt(format!("run {} changed while it was locked", run.id)));
     }
     end_attempt(conn, lease, end, Over::Open, now).await?;
@@ -188,13 +192,15 @@ async fn settle_late(
          WHERE run_id = $1 AND lease_token = $2";
     let ended: Option<EndedRow> = conn.row(sql(TEXT).bind(lease.run_id.0).bind(lease.token.0)).await?;
     let end = AttemptEnd::of(settlement);
-    let repeated = ended.is_some_and(|row| {
-        row.outcome.0 == end.outcome
-            && row.summary_counts.0 == end.counts
-            && row.failure_summary.0 == end.failures
-    });
-    if repeated {
-        return Ok(Settled::Done(Box::new(run)));
+    if let Some(row) = ended {
+        let same_result = row.summary_counts.0 == end.counts && row.failure_summary.0 == end.failures;
+        if row.outcome.0 == end.outcome && same_result {
+            return Ok(Settled::Done(Box::new(run)));
+        }
+        // The attempt that ended its run is the original of the run's result (G5): nothing is written over it.
+        if matches!(row.outcome.0, AttemptOutcome::Succeeded | AttemptOutcome::Failed) {
+            return Ok(Settled::Stale);
+        }
     }
     let stale = AttemptEnd { outcome: AttemptOutcome::Stale, ..end };
     end_attempt(conn, lease, stale, Over::Any, now).await?;
@@ -217,7 +223,7 @@ pub async fn request_cancel(backend: &Backend, run: RunId, by: &str) -> Result<C
                         let seen = Seen::of(&run);
                         let cancelled = Failure::new(Code::RunCancelled, "cancelled before it ran");
                         complete(&mut run, closed(cancelled, std::time::Duration::ZERO), now);
-                        save(conn, seen, &run).await?;
+                        save_completed(conn, seen, &run, now).await?;
                         Ok(Cancel::Completed(run))
                     }
                 }

@@ -1,6 +1,6 @@
 //! Stopping: SIGTERM in the middle of work loses nothing and uses up no try.
 
-use atlasd::sandbox::SandboxConfig;
+use atlasd::sandbox::{Policies, SandboxConfig, TenantSpec};
 use serde_json::json;
 
 use crate::bed::{Bed, block_on, run_id, until};
@@ -41,6 +41,45 @@ for_each_engine!(a_graceful_stop_hands_the_run_back_and_the_next_start_finishes_
     });
     let findings = bed.cli(&["doctor", "--output", "json"]);
     assert!(!findings.is_empty());
+});
+
+// Three tenants with work that outlasts the drain and more in their queues: whoever is told last must not go on claiming.
+for_each_engine!(a_stop_in_the_middle_of_many_tenants_uses_up_no_try, |engine| {
+    let mut config = SandboxConfig::single(0);
+    config.latency = std::time::Duration::from_millis(100);
+    let ids = [
+        "a0b1c2d3-e4f5-4a6b-9c7d-8e9f0a1b2c3d",
+        "3f2b8c1e-9d47-4a5b-8e21-0c6d7f8a9b10",
+        "5d1c9e7a-2b48-4f63-9a0e-7c8b6d5e4f31",
+    ]
+    .map(|id| id.parse().unwrap());
+    config.tenants = ids.map(|id| TenantSpec::new(id, "One of three", Policies::Total(300))).into();
+    let bed = Bed::with(engine, config, "[graph]\nparallel = 1\n[shutdown]\ndrain = \"300ms\"\n");
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    let runs = block_on(async {
+        let workspace = client.workspace("contoso").await;
+        let mut runs = Vec::new();
+        for id in ids {
+            let tenant = client.tenant(workspace, id).await;
+            runs.push(run_id(&client.fetch(tenant, json!({})).await));
+            runs.push(run_id(&client.fetch(tenant, json!({"policy_types": ["intent"]})).await));
+        }
+        until("every tenant executes", || async {
+            client.all("/runs?status=running&type=assignments.fetch").await.len() == ids.len()
+        })
+        .await;
+        runs
+    });
+    daemon.stop().expect("it stops");
+
+    let text = "SELECT CAST(id AS text) || ' ' || status || ' ' || CAST(attempt AS text) AS word \
+         FROM operation_runs WHERE type = 'assignments.fetch' ORDER BY id";
+    let wanted: Vec<_> = runs.iter().map(|run| format!("{run} queued 0")).collect();
+    assert_eq!(bed.database.words(text), wanted, "all are back in the queue, no try used up");
+    let text = "SELECT a.outcome AS word FROM run_attempts a JOIN operation_runs r ON r.id = a.run_id \
+         WHERE r.type = 'assignments.fetch'";
+    assert_eq!(bed.database.words(text), ["handed_back"; 3], "nothing was claimed anew");
 });
 
 for_each_engine!(usr1_makes_a_reconcile_run_for_every_workspace, |engine| {

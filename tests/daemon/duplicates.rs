@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use atlasd::domain::counts::Counts;
+use atlasd::domain::run::{Completion, Lease, Outcome, Settlement};
+use atlasd::ids::RunId;
 use atlasd::sandbox::SandboxConfig;
 use atlasd::sandbox::config::SINGLE_TENANT;
+use atlasd::store::Settled;
 use serde_json::json;
 
 use crate::bed::{Bed, block_on, run_id, until};
@@ -88,4 +92,43 @@ for_each_engine!(a_bulk_call_answers_in_order_and_its_own_repeats_are_active, |e
         assert_eq!(verdicts[3]["error"]["status"], 404, "{}", verdicts[3]);
         assert_eq!(verdicts[4]["error"]["status"], 422, "{}", verdicts[4]);
     });
+});
+
+// Nobody tells the registry: it has to find out, and the execution has to end although its own call to the outside
+// would take ten minutes.
+for_each_engine!(what_another_process_ended_is_neither_active_nor_executed_for_ever, |engine| {
+    let mut config = SandboxConfig::single(60);
+    config.latency = std::time::Duration::from_mins(10);
+    let bed = Bed::new(engine, config);
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (_, tenant) = client.single().await;
+        let run = RunId(run_id(&client.fetch(tenant, json!({})).await));
+        until("it executes here", || async { daemon.handle().progress(run).is_some() }).await;
+        let store = daemon.handle().store();
+        let token = store.run(run).await.unwrap().expect("it exists").lease_token;
+        let end = Completion {
+            outcome: Outcome::Succeeded,
+            counts: Counts::default(),
+            failures: Vec::new(),
+            context: serde_json::Map::new(),
+            cooldown: std::time::Duration::from_secs(900),
+        };
+        let settled = store.settle(Lease { run_id: run, token }, Settlement::Complete(end)).await.unwrap();
+        assert!(matches!(settled, Settled::Done(_)), "{settled:?}");
+        until("the verdict is that of the ledger", || async {
+            let answer = client.fetch(tenant, json!({})).await;
+            assert_eq!(run_id(&answer), run.0);
+            answer.body["verdict"] == "cooldown"
+        })
+        .await;
+        until("nothing executes here", || async { daemon.handle().progress(run).is_none() }).await;
+        let attempts = client.get(&format!("/runs/{run}/attempts")).await.body;
+        assert_eq!(
+            attempts["items"][0]["outcome"], "succeeded",
+            "the attempt that ended the run: {attempts}"
+        );
+    });
+    daemon.stop().expect("the daemon stops");
 });

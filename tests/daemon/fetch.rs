@@ -293,3 +293,21 @@ for_each_engine!(a_credential_with_another_secret_signs_in_by_itself, |engine| {
         assert_eq!(run["outcome"], "succeeded", "the refusal is the other credential's alone: {run}");
     });
 });
+
+// SQLite, whose triggers take one statement: the rule is the execution's, not the engine's.
+#[test]
+fn a_result_that_the_ledger_refuses_ends_the_run_with_a_code() {
+    let bed = Bed::new(Engine::Sqlite, SandboxConfig::single(60));
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON operation_runs WHEN NEW.outcome = 'succeeded' \
+         AND NEW.type = 'assignments.fetch' BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    bed.database.execute(refuse).unwrap();
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (_, tenant) = client.single().await;
+        let run = client.completed(run_id(&client.fetch(tenant, json!({})).await)).await;
+        assert_eq!(run["failure_summary"][0]["code"], "internal.unexpected", "{run}");
+        let attempts = client.get(&format!("/runs/{}/attempts", run["id"])).await.body;
+        assert_eq!(attempts["items"].as_array().map(Vec::len), Some(1), "{attempts}");
+    });
+}

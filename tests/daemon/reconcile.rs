@@ -9,7 +9,7 @@ use atlasd::store::{Admitted, NewInstance, Store};
 use serde_json::json;
 
 use crate::bed::{Bed, block_on, run_id, until};
-use crate::support::for_each_engine;
+use crate::support::{Engine, for_each_engine};
 
 for_each_engine!(many_triggers_at_once_are_at_most_one_pass_more, |engine| {
     let bed = Bed::new(engine, SandboxConfig::single(60));
@@ -93,9 +93,45 @@ for_each_engine!(a_dry_run_lists_what_a_pass_would_do_and_changes_nothing, |engi
     });
 });
 
+/// A row that somebody holds keeps the pass waiting until it has been cancelled.
+#[test]
+fn a_cancelled_pass_says_so_and_lists_what_it_did() {
+    let bed = Bed::with(
+        Engine::Postgres,
+        SandboxConfig::single(60),
+        "[execution]\nheartbeat = \"200ms\"\nlease = \"1500ms\"\npoll = \"10m\"\n",
+    );
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    std::thread::scope(|scope| {
+        block_on(async {
+            let (workspace, tenant) = client.single().await;
+            let orphan = plant_orphan(daemon.handle().store(), workspace, tenant).await;
+            let text = format!(
+                "BEGIN; SELECT id FROM operation_runs WHERE id = {orphan} FOR UPDATE; SELECT pg_sleep(2); COMMIT"
+            );
+            let database = &bed.database;
+            scope.spawn(move || database.execute(&text).expect("the row is held for a while"));
+            let held = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
+                 AND datname = current_database()";
+            until("the row is held", || async { bed.database.number(held) == 1 }).await;
+            let pass = run_id(&client.post("/reconcile", json!({"workspace_id": workspace})).await);
+            until("the pass is under way", || async {
+                client.get(&format!("/runs/{pass}")).await.body["status"] == "running"
+            })
+            .await;
+            assert_eq!(client.post(&format!("/runs/{pass}/cancel"), json!({})).await.status, 202);
+            let pass = client.completed(pass).await;
+            assert_eq!(pass["outcome"], "failed", "{pass}");
+            assert_eq!(pass["failure_summary"][0]["code"], "run.cancelled", "{pass}");
+            assert_eq!(pass["context"]["repairs"][0]["run_id"], orphan, "{pass}");
+        });
+    });
+}
+
 /// A run that an instance claimed which was never heard of again.
 async fn plant_orphan(store: &Store, workspace: i64, tenant: i64) -> i64 {
-    let lease = std::time::Duration::from_millis(1);
+    let lease = std::time::Duration::from_secs(60);
     let dead =
         NewInstance { id: InstanceId::fresh(), hostname: "gone".into(), pid: 1, version: "0".into(), lease };
     store.register_instance(&dead, false).await.expect("an instance");
@@ -112,5 +148,6 @@ async fn plant_orphan(store: &Store, workspace: i64, tenant: i64) -> i64 {
     let admitted = store.admit(vec![request]).await.expect("admitted").remove(0);
     let Admitted::Accepted(run) = admitted else { panic!("a new identity: {admitted:?}") };
     store.claim_run(run.id, dead.id).await.expect("claimed").expect("it is queued");
+    store.stop_instance(dead.id).await.expect("it is never heard of again");
     run.id.0
 }
