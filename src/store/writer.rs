@@ -1,5 +1,6 @@
 //! SQLite's one writer, with group commit: operations that come while a transaction is under way share the next one,
-//! each within a savepoint of its own, and are answered when it is durable.
+//! each within a savepoint of its own, and are answered when it is durable. One that is alone needs no savepoint, and
+//! is spared its price: before-images of every page that it touches.
 //!
 //! One commit costs a sync of the disk; a claim, a heartbeat and an admission that share it cost one sync together. An
 //! operation that fails undoes itself alone; a commit that fails fails them all.
@@ -76,6 +77,8 @@ fn unavailable(why: &'static str) -> Problem {
 trait Job: Send {
     /// Runs it within a savepoint and keeps the result.
     fn run(&mut self, conn: &mut SqliteConnection, clock: &Clock);
+    /// Runs it as all that the transaction does, and keeps the result; false when the transaction has to go.
+    fn run_alone(&mut self, conn: &mut SqliteConnection, clock: &Clock) -> bool;
     /// Answers: with the result, or with what kept the transaction from becoming durable.
     fn answer(self: Box<Self>, failure: Option<Problem>);
 }
@@ -95,6 +98,14 @@ where
         let Some(body) = self.body.take() else { return };
         // Within a transaction diesel makes this one a savepoint.
         self.result = Some(conn.transaction(|conn| on_sqlite(conn, clock, body)));
+    }
+
+    fn run_alone(&mut self, conn: &mut SqliteConnection, clock: &Clock) -> bool {
+        let Some(body) = self.body.take() else { return true };
+        let result = on_sqlite(conn, clock, body);
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
     }
 
     fn answer(self: Box<Self>, failure: Option<Problem>) {
@@ -152,11 +163,15 @@ async fn write(
 
 fn transact(conn: &mut SqliteConnection, clock: &Clock, mut jobs: Vec<Box<dyn Job>>) {
     let committed = conn.immediate_transaction(|conn| {
+        if let [job] = jobs.as_mut_slice() {
+            return if job.run_alone(conn, clock) { Ok(()) } else { Err(DieselError::RollbackTransaction) };
+        }
         jobs.iter_mut().for_each(|job| job.run(conn, clock));
-        Ok::<_, DieselError>(())
+        Ok(())
     });
     match committed {
-        Ok(()) => jobs.into_iter().for_each(|job| job.answer(None)),
+        // A lone operation that failed has a result that says why.
+        Ok(()) | Err(DieselError::RollbackTransaction) => jobs.into_iter().for_each(|job| job.answer(None)),
         Err(error) => jobs.into_iter().for_each(|job| job.answer(Some(Problem::Database(copy_of(&error))))),
     }
 }
