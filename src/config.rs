@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::domain::operation::Operation;
+use crate::domain::reconcile::Limits;
 use crate::domain::retry::RetryPolicy;
 
 /// Everything that the file may say.
@@ -411,6 +412,15 @@ impl Config {
             backoff_base: *self.execution.backoff_base,
             backoff_max: *self.execution.backoff_max,
             retry_after_max: *self.execution.retry_after_max,
+        }
+    }
+
+    /// The limits of reconcile's decisions.
+    pub fn reconcile_limits(&self) -> Limits {
+        Limits {
+            attempts_max: self.execution.attempts_max,
+            queued_max: *self.reconcile.queued_max,
+            adapter_grace: *self.reconcile.adapter_grace,
         }
     }
 

@@ -42,15 +42,8 @@ pub struct Watch {
 impl Watch {
     /// A watch that has not begun.
     pub fn new(handle: Handle, triggers: Triggers, supervisor: Addr<Supervisor>, config: &Config) -> Self {
-        let filter = CandidateFilter {
-            queued_max: *config.reconcile.queued_max,
-            adapter_grace: *config.reconcile.adapter_grace,
-        };
-        let limits = Limits {
-            attempts_max: config.execution.attempts_max,
-            queued_max: filter.queued_max,
-            adapter_grace: filter.adapter_grace,
-        };
+        let limits = config.reconcile_limits();
+        let filter = CandidateFilter::from(&limits);
         Self {
             handle,
             triggers,

@@ -8,7 +8,7 @@ use super::conclude::{AttemptEnd, Work};
 use crate::actors::board::StopCause;
 use crate::domain::counts::{CountKey, Counts};
 use crate::domain::failure::{Code, Failure};
-use crate::domain::reconcile::{Limits, Observation, Repair, RepairRecord, decide};
+use crate::domain::reconcile::{Observation, Repair, RepairRecord, decide};
 use crate::domain::run::{HandBackReason, Run};
 use crate::metrics::Reason;
 use crate::store::{CandidateFilter, StoreError};
@@ -42,15 +42,8 @@ pub async fn run(attempt: &Attempt) -> AttemptEnd {
 
 async fn pass(attempt: &Attempt) -> Result<Tally, StoreError> {
     let config = &attempt.config;
-    let filter = CandidateFilter {
-        queued_max: *config.reconcile.queued_max,
-        adapter_grace: *config.reconcile.adapter_grace,
-    };
-    let limits = Limits {
-        attempts_max: config.execution.attempts_max,
-        queued_max: filter.queued_max,
-        adapter_grace: filter.adapter_grace,
-    };
+    let limits = config.reconcile_limits();
+    let filter = CandidateFilter::from(&limits);
     let workspace = attempt.run.workspace_id;
     let store = &attempt.parts.store;
     let seen = store.observe(workspace, filter, attempt.run.id, config.reconcile.candidates_max).await?;

@@ -18,9 +18,8 @@ use super::statement::{Statement, sql};
 use super::types::{DocumentText, SqlInstant, sql as types, storable};
 use crate::clock::Instant;
 use crate::domain::admission::Request;
-use crate::domain::counts::Counts;
-use crate::domain::run::{Outcome, Run, Status};
-use crate::ids::{LeaseToken, RunId};
+use crate::domain::run::Run;
+use crate::ids::RunId;
 
 /// Times a batch is tried again after a deadlock that another kind of transaction caused.
 const DEADLOCK_TRIES_MAX: u32 = 4;
@@ -135,33 +134,7 @@ fn admitted(request: Request, answer: Answer) -> Admitted {
     match answer {
         Answer::Held(run) => Admitted::Held(*run),
         Answer::Gone => Admitted::Gone,
-        Answer::Inserted { id, at } => Admitted::Accepted(Run {
-            id: RunId(id),
-            workspace_id: request.workspace_id,
-            tenant_id: request.tenant_id,
-            user_id: request.user_id,
-            initiator_name: request.initiator_name,
-            operation: request.operation,
-            status: Status::Queued,
-            outcome: Outcome::Pending,
-            identity: request.identity,
-            summary_counts: Counts::default(),
-            failure_summary: Vec::new(),
-            context: request.context,
-            started_at: None,
-            completed_at: None,
-            created_at: at,
-            updated_at: at,
-            attempt: 0,
-            next_attempt_at: None,
-            cancel_requested_at: None,
-            cooldown_until: None,
-            duplicate_count: 0,
-            last_duplicate_at: None,
-            holds_identity: true,
-            lease_token: LeaseToken(0),
-            lease_owner: None,
-        }),
+        Answer::Inserted { id, at } => Admitted::Accepted(request.into_run(RunId(id), at)),
     }
 }
 

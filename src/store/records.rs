@@ -12,6 +12,7 @@ use crate::domain::counts::Counts;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::identity::IdentityHash;
 use crate::domain::operation::Operation;
+use crate::domain::reconcile::Limits;
 use crate::domain::run::{Outcome, Run, Status};
 use crate::ids::{InstanceId, RunId, SnapshotId, TenantId, TokenId, WorkspaceId};
 
@@ -140,6 +141,12 @@ pub struct CandidateFilter {
     pub queued_max: std::time::Duration,
     /// `reconcile.adapter_grace`.
     pub adapter_grace: std::time::Duration,
+}
+
+impl From<&Limits> for CandidateFilter {
+    fn from(limits: &Limits) -> Self {
+        Self { queued_max: limits.queued_max, adapter_grace: limits.adapter_grace }
+    }
 }
 
 /// Which runs, see `GET /runs` (SPEC section 10).

@@ -184,58 +184,29 @@ pub struct TextRow {
     pub word: String,
 }
 
-/// Declares the words of a closed list, both ways.
-macro_rules! words {
-    ($(#[$doc:meta])* $function:ident, $type:ty { $($variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        pub const fn $function(value: $type) -> &'static str {
-            match value { $(<$type>::$variant => $word,)* }
-        }
+/// The ledger's words of these types are the domain's own.
+macro_rules! parsed {
+    ($($type:ty),*) => {$(
         impl FromWord for $type {
             fn from_word(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)* _ => None }
+                word.parse().ok()
             }
         }
-    };
+    )*};
+}
+parsed!(Status, Outcome, AttemptOutcome, Operation, Code, IdentityHash);
+
+/// A role as the ledger holds it.
+pub const fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "viewer",
+        Role::Operator => "operator",
+        Role::Admin => "admin",
+    }
 }
 
-words!(
-    /// A status as the ledger holds it.
-    status_word, Status { Queued = "queued", Running = "running", Completed = "completed", }
-);
-words!(
-    /// An outcome as the ledger holds it.
-    outcome_word, Outcome { Pending = "pending", Succeeded = "succeeded", Failed = "failed", }
-);
-words!(
-    /// An attempt's outcome as the ledger holds it.
-    attempt_word, AttemptOutcome {
-        Running = "running",
-        Succeeded = "succeeded",
-        Failed = "failed",
-        Retried = "retried",
-        HandedBack = "handed_back",
-        LeaseExpired = "lease_expired",
-        Stale = "stale",
-    }
-);
-words!(
-    /// A role as the ledger holds it.
-    role_word, Role { Viewer = "viewer", Operator = "operator", Admin = "admin", }
-);
-
-impl FromWord for Operation {
+impl FromWord for Role {
     fn from_word(word: &str) -> Option<Self> {
-        word.parse().ok()
-    }
-}
-impl FromWord for Code {
-    fn from_word(word: &str) -> Option<Self> {
-        word.parse().ok()
-    }
-}
-impl FromWord for IdentityHash {
-    fn from_word(word: &str) -> Option<Self> {
-        word.parse().ok()
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|role| role_word(*role) == word)
     }
 }

@@ -7,7 +7,7 @@ use super::backend::{Backend, Conn, Engine};
 use super::cursor::{after_id, next_of, rows_of};
 use super::error::{Problem, StoreError};
 use super::records::{Page, RunQuery};
-use super::rows::{ATTEMPT_COLUMNS, AttemptRow, RunRow, outcome_word, run_columns, status_word};
+use super::rows::{ATTEMPT_COLUMNS, AttemptRow, RunRow, run_columns};
 use super::statement::sql;
 use super::types::{DocumentText, Word};
 use crate::clock::Instant;
@@ -52,8 +52,8 @@ pub async fn save(conn: &mut Conn<'_>, seen: Seen, run: &Run) -> Result<bool, Pr
          next_attempt_at = $10, cancel_requested_at = $11, lease_token = $12, lease_owner = $13, \
          cooldown_until = $14, holds_identity = $15 WHERE id = $16 AND status = $17 AND lease_token = $18";
     let statement = sql(TEXT)
-        .bind(status_word(run.status))
-        .bind(outcome_word(run.outcome))
+        .bind(run.status.as_str())
+        .bind(run.outcome.as_str())
         .bind(DocumentText::of(&run.summary_counts))
         .bind(DocumentText::of(&run.failure_summary))
         .bind(DocumentText::of(&run.context))
@@ -68,7 +68,7 @@ pub async fn save(conn: &mut Conn<'_>, seen: Seen, run: &Run) -> Result<bool, Pr
         .bind(run.cooldown_until)
         .bind(run.holds_identity)
         .bind(seen.id.0)
-        .bind(status_word(seen.status))
+        .bind(seen.status.as_str())
         .bind(seen.token.0);
     Ok(conn.execute(statement).await? == 1)
 }
@@ -175,8 +175,8 @@ pub async fn runs(backend: &Backend, query: RunQuery) -> Result<Page<Run>, Store
     only(" AND r.workspace_id = ", query.workspace_id.map(|id| id.0.into()));
     only(" AND r.tenant_id = ", query.tenant_id.map(|id| id.0.into()));
     only(" AND r.type = ", query.operation.map(|operation| operation.as_str().into()));
-    only(" AND r.status = ", query.status.map(|status| status_word(status).into()));
-    only(" AND r.outcome = ", query.outcome.map(|outcome| outcome_word(outcome).into()));
+    only(" AND r.status = ", query.status.map(|status| status.as_str().into()));
+    only(" AND r.outcome = ", query.outcome.map(|outcome| outcome.as_str().into()));
     if let Some(identity) = query.identity.map(|hash| hash.to_string()) {
         // Each half by its own index: the history by hash, the active runs by what is active.
         statement.push(

@@ -6,7 +6,6 @@ use diesel::sql_types::Text;
 use super::backend::{Backend, Conn};
 use super::error::{Problem, StoreError};
 use super::records::{Cancel, Settled};
-use super::rows::attempt_word;
 use super::runs::{Seen, closed, complete, lock, save, save_completed};
 use super::statement::sql;
 use super::types::{Document, DocumentText, Word, sql as types};
@@ -94,7 +93,7 @@ pub async fn end_attempt(
          failure_summary = $5, hand_back_reason = $6 \
          WHERE run_id = $7 AND lease_token = $8 AND ($9 OR outcome = 'running')";
     let statement = sql(TEXT)
-        .bind(attempt_word(end.outcome))
+        .bind(end.outcome.as_str())
         .bind(now)
         .bind(end.code().map(Code::as_str))
         .bind(DocumentText::of(&end.counts))

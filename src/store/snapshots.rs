@@ -12,7 +12,7 @@ use super::error::{Problem, StoreError};
 use super::records::{
     Coverage, Page, PageRequest, Policy, Snapshot, SnapshotEnd, SnapshotItem, StoredPolicy, StoredType,
 };
-use super::rows::{NumberRow, instant, outcome_word};
+use super::rows::{NumberRow, instant};
 use super::statement::sql;
 use super::types::{Document, DocumentText, SqlInstant, Word, sql as types};
 use crate::clock::Instant;
@@ -218,7 +218,7 @@ pub async fn finish(
                 let Some(tenant) = building(conn, lease, snapshot).await? else { return Ok(false) };
                 let now = conn.now().await?;
                 let statement = sql(END)
-                    .bind(outcome_word(end.outcome))
+                    .bind(end.outcome.as_str())
                     .bind(DocumentText::of(&end.counts))
                     .bind(DocumentText::of(&end.failures))
                     .bind(DocumentText::of(&end.coverage))
