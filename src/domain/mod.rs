@@ -16,6 +16,7 @@ pub mod counts;
 pub mod failure;
 
 pub mod assignment;
+pub mod restore;
 
 pub mod reconcile;
 pub mod retry;
