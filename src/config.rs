@@ -30,6 +30,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// Reconcile.
     pub reconcile: ReconcileConfig,
+    /// Restores.
+    pub restore: RestoreConfig,
     /// Stopping.
     pub shutdown: ShutdownConfig,
     /// HTTP.
@@ -154,6 +156,22 @@ section!(
         candidates_max: usize = 1000,
         /// Repairs listed in a run's context at the most; all are counted.
         listed_max: usize = 200,
+    }
+);
+
+section!(
+    /// Restores (SPEC section 9).
+    RestoreConfig {
+        /// Policies that one restore may write without `allow_widening`.
+        policies_max: usize = 100,
+        /// Policies of one restore written at the same time.
+        parallel: usize = 4,
+        /// How long a write may stay unseen by reads before it counts as not applied.
+        verify_timeout: Span = Span::secs(30),
+        /// The wait before the second look at what was written; each further wait doubles.
+        verify_wait: Span = Span::millis(250),
+        /// The longest such wait.
+        verify_wait_max: Span = Span::secs(5),
     }
 );
 
@@ -365,6 +383,7 @@ impl Config {
                 self.database.writes_waiting_max >= 1,
                 "expected database.writes_waiting_max to be at least 1, got 0".to_owned(),
             ),
+            (self.restore.parallel >= 1, "expected restore.parallel to be at least 1, got 0".to_owned()),
             (self.http.workers >= 1, "expected http.workers to be at least 1, got 0".to_owned()),
             (
                 self.http.page_default >= 1 && self.http.page_default <= self.http.page_max,
@@ -385,6 +404,9 @@ impl Config {
             ("database.acquire_timeout", self.database.acquire_timeout),
             ("database.statement_timeout", self.database.statement_timeout),
             ("graph.call_timeout", self.graph.call_timeout),
+            ("restore.verify_timeout", self.restore.verify_timeout),
+            ("restore.verify_wait", self.restore.verify_wait),
+            ("restore.verify_wait_max", self.restore.verify_wait_max),
         ];
         if let Some((key, _)) = periods.iter().find(|(_, period)| period.is_zero()) {
             return Err(ConfigError::Invalid(format!("expected {key} to be more than 0s")));

@@ -92,6 +92,24 @@ pub struct Progress {
     pub calls: u64,
     /// Waiting for a throttle until then.
     pub throttled_until: Option<Instant>,
+    /// What a restore has done and has to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreProgress>,
+}
+
+/// How far a restore is; known once its plan is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RestoreProgress {
+    /// Policies to write.
+    pub policies_total: u64,
+    /// Of those: verified or failed.
+    pub policies_done: u64,
+    /// Calls that are still to come, at the least; writes are among them.
+    pub calls_to_come: u64,
+    /// Writes that are still to come, at the least.
+    pub writes_to_come: u64,
+    /// Seconds that the throttle budget needs for them, at the least.
+    pub seconds_at_least: u64,
 }
 
 /// Whether the daemon admits work.

@@ -23,4 +23,4 @@ pub mod board;
 pub mod reconcile;
 pub mod tenant;
 
-pub use handle::{AdmitError, Handle, Progress, Readiness, SystemReport};
+pub use handle::{AdmitError, Handle, Progress, Readiness, RestoreProgress, SystemReport};

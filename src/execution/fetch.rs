@@ -168,6 +168,7 @@ async fn read(
                 read: progress.read,
                 calls: progress.calls,
                 throttled_until: progress.throttled_until,
+                restore: None,
             },
         );
     };
