@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Request, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -16,15 +16,12 @@ use super::budget::{Cost, pause};
 use super::cloud::Cloud;
 use super::credential::Credential;
 use super::error::GraphError;
-use super::service::{Answer, TenantState, Unanswered, Wire};
+use super::service::{Answer, TenantState, Unanswered, Wire, trace};
 use super::token::{Bearer, SignIn, TokenSlot};
 use crate::clock::Instant;
 use crate::domain::failure::Code;
 use crate::domain::retry::backoff;
-use crate::ids::{fresh_uuid, random_fraction};
-
-/// Lets Microsoft's support find a call without our storing its message.
-const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
+use crate::ids::random_fraction;
 
 /// A client of Microsoft Graph for one tenant; clones share everything.
 #[derive(Clone)]
@@ -186,13 +183,12 @@ impl GraphClient {
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, bearer.header.clone());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let id = HeaderValue::from_str(&fresh_uuid().to_string()).expect("a UUID is visible ASCII");
-        headers.insert(CLIENT_REQUEST_ID, id);
         if let Some(body) = call.body {
             let json = HeaderValue::from_static("application/json");
             headers.insert(reqwest::header::CONTENT_TYPE, json);
             *request.body_mut() = Some(body.to_string().into());
         }
+        trace(&mut request);
         let unsent = |error| Unanswered { error, unsent: true };
         let _admission = self.state.budget.admit(call.cost, cancel).await.map_err(unsent)?;
         self.calls.fetch_add(1, Ordering::Relaxed);
