@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use atlasd::domain::failure::Code;
 use atlasd::domain::restore::FilterFacts;
+use atlasd::sandbox::config::SINGLE_TENANT;
+use atlasd::sandbox::{Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::client_of;
 use crate::support::{Reply, graph, origin, refusal};
 
 const ALL_USERS: &str = "acacacac-9df4-4c7d-9d50-4ef0226f57a9";
@@ -97,4 +100,22 @@ async fn filters_are_read_to_the_last_page() {
     let broken = graph(|_, _| Reply::Json(200, json!({"value": [{"platform": "iOS"}]}))).await;
     let error = broken.client().filters(&CancellationToken::new()).await.expect_err("a filter without id");
     assert_eq!(error.code, Code::GraphProtocol);
+}
+
+#[tokio::test]
+async fn a_deleted_group_of_a_tenant_is_absent_and_its_filters_are_all_there() {
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let sandbox = Sandbox::start(SandboxConfig::single(10), listen).await.expect("a sandbox");
+    let (state, client, cancel) = (sandbox.state(), client_of(&sandbox, |_| ()), CancellationToken::new());
+    let all: BTreeSet<String> = state.group_ids(SINGLE_TENANT).into_iter().collect();
+    assert_eq!(client.existing_groups(&all, &cancel).await.expect("read"), all);
+    let gone = all.first().expect("a group").clone();
+    state.delete_group(SINGLE_TENANT, &gone).expect("it existed");
+    let left = client.existing_groups(&all, &cancel).await.expect("read");
+    assert_eq!(all.difference(&left).collect::<Vec<_>>(), [&gone]);
+    let filters = client.filters(&cancel).await.expect("read");
+    let known: BTreeSet<String> = state.filter_ids(SINGLE_TENANT).into_iter().collect();
+    assert_eq!(filters.keys().cloned().collect::<BTreeSet<_>>(), known);
+    assert!(!known.is_empty() && filters.values().all(|facts| facts.platform.is_some()));
+    sandbox.stop().await;
 }

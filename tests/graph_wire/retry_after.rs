@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use atlasd::clock::Clock;
 use atlasd::config::Span;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,7 @@ async fn a_fraction_is_not_taken_for_nothing() {
 
 #[tokio::test]
 async fn a_date_is_waited_for() {
-    let until = SystemTime::now() + Duration::from_secs(2);
+    let until = SystemTime::from(Clock::system().now().to_utc()) + Duration::from_secs(2);
     let text = httpdate::fmt_http_date(until);
     let gap = gap_after(move || throttled(&text)).await;
     // A date has whole seconds: between one and two of them are left.

@@ -100,6 +100,20 @@ async fn every_answer_has_its_fate_and_doubt_is_never_repeated() {
 }
 
 #[tokio::test]
+async fn a_write_follows_no_redirect() {
+    let other = Wire::start(|_, _| ok(200)).await;
+    let location = format!("{}/beta{PATH}", other.url);
+    let wire = graph(move |_, _| Reply::Raw {
+        status: 307,
+        headers: vec![("location", location.clone())],
+        body: String::new(),
+    })
+    .await;
+    assert_eq!(code(of(write(&wire, &assign()).await)), ("unknown", Some(Code::GraphProtocol)));
+    assert!(other.seen().is_empty());
+}
+
+#[tokio::test]
 async fn a_success_that_is_not_the_documented_one_leaves_doubt() {
     let wire = graph(|_, _| ok(202)).await;
     assert_eq!(code(of(write(&wire, &assign()).await)), ("unknown", Some(Code::GraphProtocol)));
