@@ -1,6 +1,7 @@
-//! Of which policy type an item is, where several types share one list.
+//! Of which policy type an item is, where several types share one list, and where its assignments are.
 
-use crate::domain::policy_types::Discriminator;
+use super::cloud::segment;
+use crate::domain::policy_types::{Discriminator, PolicyType, Read};
 
 /// What an item says that it is: its `@odata.type`, or what its id stands for.
 pub(super) fn kind_of<'a>(list_path: &str, odata_type: Option<&'a str>, id: &str) -> Option<&'a str> {
@@ -37,4 +38,10 @@ fn enrolment_type(list_path: &str, id: &str) -> Option<&'static str> {
     let (_, suffix) = id.rsplit_once('_').filter(|_| list_path == ENROLMENT_LIST)?;
     let suffix = suffix.strip_prefix("Default").unwrap_or(suffix);
     ENROLMENT_SUFFIXES.iter().find(|(known, _)| *known == suffix).map(|(_, kind)| *kind)
+}
+
+/// What holds the assignments of a policy: a collection of its own, or the object itself.
+pub(super) fn assignments_path(row: &PolicyType, id: &str) -> String {
+    let object = format!("{}/{}", row.list_path, segment(id));
+    if row.read == Read::Object { object } else { format!("{object}/assignments") }
 }

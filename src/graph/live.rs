@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::GraphClient;
 use super::cloud::segment;
 use super::error::GraphError;
-use super::kind::{claims, kind_of};
+use super::kind::{assignments_path, claims, kind_of};
 use crate::domain::assignment::{Assignment, AssignmentSet, PolicyKey};
 use crate::domain::failure::{Code, sanitise};
 use crate::domain::policy_types::{Discriminator, PolicyType, Read, find};
@@ -68,7 +68,7 @@ struct Wanted<'a> {
 }
 
 /// What a policy was read as; `None` for one that does not exist.
-type Read1<T> = Result<Option<T>, GraphError>;
+type Existing<T> = Result<Option<T>, GraphError>;
 
 impl GraphClient {
     /// Reads one policy; `None` when it does not exist, or is of another type than `row`.
@@ -95,7 +95,7 @@ impl GraphClient {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Vec<Result<Option<LivePolicy>, GraphError>> {
         let unknown = || Err(GraphError::local(Code::GraphTypeUnavailable, false));
-        let mut results: Vec<Read1<LivePolicy>> = keys.iter().map(|_| unknown()).collect();
+        let mut results: Vec<Existing<LivePolicy>> = keys.iter().map(|_| unknown()).collect();
         let wanted: Vec<Wanted<'_>> = keys
             .iter()
             .enumerate()
@@ -104,7 +104,8 @@ impl GraphClient {
                 Some(Wanted { row, id: &key.policy_id, place })
             })
             .collect();
-        let parts = parts(&wanted, self.wire.limits.batch_max);
+        // As many at a time as fit into a batch with both their reads.
+        let parts = wanted.chunks((self.wire.limits.batch_max / 2).max(1));
         let reads = stream::iter(parts).map(|part| self.read_part_boxed(part, cancel));
         let mut reads = reads.buffer_unordered(self.wire.limits.parallel);
         let mut read = 0;
@@ -141,7 +142,7 @@ impl GraphClient {
         &'a self,
         part: &'a [Wanted<'a>],
         cancel: &'a CancellationToken,
-    ) -> BoxFuture<'a, Vec<(usize, Read1<LivePolicy>)>> {
+    ) -> BoxFuture<'a, Vec<(usize, Existing<LivePolicy>)>> {
         Box::pin(self.read_part(part, cancel))
     }
 
@@ -150,7 +151,7 @@ impl GraphClient {
         &self,
         part: &[Wanted<'_>],
         cancel: &CancellationToken,
-    ) -> Vec<(usize, Read1<LivePolicy>)> {
+    ) -> Vec<(usize, Existing<LivePolicy>)> {
         let paths: Vec<String> = part.iter().flat_map(|wanted| paths(wanted.row, wanted.id)).collect();
         let mut bodies = self.get_in_batches(&paths, cancel).await.into_iter();
         let mut results = Vec::with_capacity(part.len());
@@ -170,7 +171,7 @@ impl GraphClient {
         object: Result<Value, GraphError>,
         assignments: Option<Result<Value, GraphError>>,
         cancel: &CancellationToken,
-    ) -> Read1<LivePolicy> {
+    ) -> Existing<LivePolicy> {
         let Some(object) = found(object)? else { return Ok(None) };
         let kept = Object::deserialize(&object)
             .map_err(|_| GraphError { transient: false, ..GraphError::garbled(200) })?;
@@ -256,11 +257,6 @@ fn paths(row: &PolicyType, id: &str) -> impl Iterator<Item = String> {
     std::iter::once(object).chain(assignments)
 }
 
-fn assignments_path(row: &PolicyType, id: &str) -> String {
-    let object = format!("{}/{}", row.list_path, segment(id));
-    if row.read == Read::Object { object } else { format!("{object}/assignments") }
-}
-
 /// Keeps script bodies on the other side, where an item's read would bring them. Only for types without derived
 /// ones: what a `$select` does to their `@odata.type` and their own properties is not known for every type.
 fn select(row: &PolicyType) -> &'static str {
@@ -272,9 +268,4 @@ fn select(row: &PolicyType) -> &'static str {
         | "deviceComplianceScript" => "?$select=id,displayName",
         _ => "",
     }
-}
-
-/// As many policies at a time as fit into a batch with both their reads.
-fn parts<'a, 'w>(wanted: &'a [Wanted<'w>], batch_max: usize) -> Vec<&'a [Wanted<'w>]> {
-    wanted.chunks((batch_max / 2).max(1)).collect()
 }
