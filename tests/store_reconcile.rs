@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atlasd::domain::assignment::PolicyChanges;
 use atlasd::domain::failure::{Code, Failure};
-use atlasd::domain::reconcile::{Limits, Observation, Repair, decide};
+use atlasd::domain::reconcile::{AdapterId, Limits, Observation, Repair, decide};
 use atlasd::domain::run::{AttemptOutcome, Outcome, Run, Status};
 use atlasd::ids::{InstanceId, RunId, SnapshotId};
 use atlasd::store::{CandidateFilter, SnapshotEnd};
@@ -127,7 +127,7 @@ on_each_engine! {
         let (seen, repair) = candidate(lab).await;
         assert_eq!(repair, Repair::CompleteFromAdapter);
         let adapter = seen.adapter.as_ref().unwrap();
-        assert!(adapter.of_latest_claim && adapter.snapshot_id == snapshot && !seen.lease_gone);
+        assert!(adapter.of_latest_claim && adapter.id == AdapterId::Snapshot(snapshot) && !seen.lease_gone);
         let done = repaired(lab, &seen, repair).await;
         assert_eq!((done.outcome, &done.summary_counts), (Outcome::Succeeded, &counts(8)));
         assert!(done.cooldown_until.is_some());
