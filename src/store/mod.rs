@@ -38,7 +38,7 @@ mod snapshots;
 
 pub use error::StoreError;
 pub use lock::SqliteLock;
-pub use migrate::{known_versions, known_versions_postgres, migrate, pending, revert_all};
+pub use migrate::{known_versions, known_versions_postgres, migrate, pending, revert_all, revert_to};
 pub use records::*;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -40,8 +40,9 @@ const SNAPSHOT_NEEDED: &str = "(EXISTS (SELECT 1 FROM policies p WHERE p.snapsho
      AND (a.context -> 'inputs' ->> 'snapshot_id') IS NOT NULL))";
 
 /// Whether the snapshot `s` is the last good one of its tenant.
-const SNAPSHOT_LAST_GOOD: &str = "s.id = (SELECT max(g.id) FROM snapshots g WHERE g.tenant_id = s.tenant_id \
-     AND g.state = 'finished' AND g.kind = 'fetched' AND g.outcome = 'succeeded')";
+const SNAPSHOT_LAST_GOOD: &str = "s.id = coalesce((SELECT max(g.id) FROM snapshots g \
+     WHERE g.tenant_id = s.tenant_id AND g.state = 'finished' AND g.kind = 'fetched' \
+     AND g.outcome = 'succeeded'), 0)";
 
 /// Whether the run `r` may go, apart from its age.
 fn run_removable() -> String {
@@ -217,24 +218,24 @@ impl Pruner<'_> {
         const SNAPSHOT: &str = "DELETE FROM snapshots WHERE id = $1 AND state = 'abandoned'";
         let (cutoffs, limit) = (self.cutoffs().await?, self.limit());
         let abandoned = self.numbers(sql(NEXT)).await?.first().copied();
-        let snapshot_items = self
+        let (snapshot_items, more) = self
             .backend
             .write("removing snapshots", move |conn| {
                 Box::pin(async move {
                     let Some(id) = abandoned else {
                         let now = conn.now().await?;
-                        conn.execute(sql(IMPORTS).bind(now).bind(cutoffs.imports)).await?;
-                        return Ok(0);
+                        let left = conn.execute(sql(IMPORTS).bind(now).bind(cutoffs.imports)).await?;
+                        return Ok((0, left > 0));
                     };
                     let items = conn.execute(sql(ITEMS).bind(id).bind(limit)).await?;
-                    if items < usize::try_from(limit).unwrap_or(usize::MAX) {
+                    if to_limit(items) < limit {
                         conn.execute(sql(SNAPSHOT).bind(id)).await?;
                     }
-                    Ok(items)
+                    Ok((items, true))
                 })
             })
             .await?;
-        let next = if abandoned.is_some() { PruneStep::Abandoned } else { PruneStep::Attempts };
+        let next = if more { PruneStep::Abandoned } else { PruneStep::Attempts };
         Ok(Pruned { snapshot_items, next: Some(next), ..Pruned::default() })
     }
 

@@ -148,7 +148,7 @@ pub async fn observe(
              coalesce(f.outcome, p.outcome) AS adapter_outcome, \
              coalesce(f.completed_at, p.completed_at) AS adapter_ended_at \
              FROM operation_runs r LEFT JOIN snapshots f ON f.id = (SELECT s.id FROM snapshots s \
-             WHERE s.operation_run_id = r.id AND (r.status <> 'completed' OR s.state = 'building') \
+             WHERE s.operation_run_id = r.id AND s.kind = 'fetched' AND (r.status <> 'completed' OR s.state = 'building') \
              ORDER BY s.lease_token DESC LIMIT 1) \
              LEFT JOIN restore_runs p ON p.id = (SELECT s.id FROM restore_runs s \
              WHERE s.operation_run_id = r.id AND (r.status <> 'completed' OR s.state = 'building') \

@@ -75,7 +75,7 @@ CREATE TABLE restore_items (
         CHECK (sent_hash IS NULL OR (base_hash IS NOT NULL AND replaced_hash IS NOT NULL)),
     CONSTRAINT restore_items_sent_at_when_sent CHECK ((sent_at IS NULL) = (sent_hash IS NULL)),
     CONSTRAINT restore_items_sent_before_verified
-        CHECK (state NOT IN ('sent', 'verified') OR (sent_hash IS NOT NULL AND base_hash IS NOT NULL)),
+        CHECK (state NOT IN ('sent', 'verified') OR sent_hash IS NOT NULL),
     CONSTRAINT restore_items_verified_was_read CHECK (state <> 'verified' OR verified_hash IS NOT NULL),
     CONSTRAINT restore_items_unsent_while_planned
         CHECK (state NOT IN ('planned', 'skipped') OR (sent_hash IS NULL AND verified_hash IS NULL)),
