@@ -94,6 +94,8 @@ section!(
         connections_max: usize = 8,
         /// Writes that may wait for SQLite's one writer; further ones wait `acquire_timeout` for a place among them.
         writes_waiting_max: usize = 1024,
+        /// Policies of an imported snapshot that are written in one transaction.
+        import_batch_max: usize = 500,
         /// How long an operation waits for a connection before it fails as unavailable.
         acquire_timeout: Span = Span::secs(3),
         /// How long one statement may take on PostgreSQL (`statement_timeout`), or wait for SQLite's lock.
@@ -390,6 +392,13 @@ impl Config {
             (
                 self.database.writes_waiting_max >= 1,
                 "expected database.writes_waiting_max to be at least 1, got 0".to_owned(),
+            ),
+            (
+                (1..=10_000).contains(&self.database.import_batch_max),
+                format!(
+                    "expected database.import_batch_max in 1..=10000, got {}",
+                    self.database.import_batch_max
+                ),
             ),
             (self.http.workers >= 1, "expected http.workers to be at least 1, got 0".to_owned()),
             (
