@@ -8,6 +8,7 @@
 
 pub mod options;
 pub mod pulse;
+pub mod retention;
 pub mod triggers;
 pub mod watch;
 
@@ -258,6 +259,7 @@ struct Built {
     fatal: mpsc::Receiver<Fatal>,
     pulse: tokio::task::JoinHandle<()>,
     watch: tokio::task::JoinHandle<()>,
+    retention: tokio::task::JoinHandle<()>,
 }
 
 impl Built {
@@ -328,6 +330,7 @@ impl Built {
         let watch = watch::Watch::new(handle.clone(), triggers.clone(), supervisor.clone(), &config);
         let pulse = runtime.spawn(pulse.beat(leased_at));
         let watch = runtime.spawn(watch.watch());
+        let retention = runtime.spawn(retention::Retention::new(store.clone(), &config).keep());
         Ok(Self {
             store,
             instance,
@@ -341,6 +344,7 @@ impl Built {
             fatal,
             pulse,
             watch,
+            retention,
         })
     }
 
@@ -368,6 +372,7 @@ impl Built {
                     });
                 }
                 _ = &mut self.watch => return Err(DaemonError::TaskDied { task: "watch over the ledger" }),
+                _ = &mut self.retention => return Err(DaemonError::TaskDied { task: "retention" }),
             }
         }
     }
@@ -411,6 +416,7 @@ impl Built {
         );
         self.gate.close();
         self.watch.abort();
+        self.retention.abort();
         // The supervisor may be what has died.
         let _ = self.supervisor.send(Drain { budget: drain }).await;
         self.board.stop_all(StopCause::Draining);

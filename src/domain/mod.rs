@@ -20,4 +20,5 @@ pub mod assignment;
 pub mod restore;
 
 pub mod reconcile;
+pub mod retention;
 pub mod retry;

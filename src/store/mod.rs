@@ -18,22 +18,27 @@ mod types;
 mod writer;
 
 mod cursor;
+mod lease;
 mod lock;
 mod rows;
+mod sets;
 
 mod admission;
 mod claims;
 mod directory;
 mod doctor;
+mod imports;
 mod instances;
+mod prune;
 mod reconcile;
+mod restores;
 mod runs;
 mod settle;
 mod snapshots;
 
 pub use error::StoreError;
 pub use lock::SqliteLock;
-pub use migrate::{known_versions, known_versions_postgres, migrate, pending, revert_all};
+pub use migrate::{known_versions, known_versions_postgres, migrate, pending, revert_all, revert_to};
 pub use records::*;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -473,6 +478,8 @@ impl Store {
         let backend = self.backend.clone();
         self.spawn(async move { snapshots::policies(&backend, tenant, page).await }).await
     }
+
+    // Of restores, imports and retention the operations stand in `restores`, `imports` and `prune`.
 
     // --- doctor ----------------------------------------------------------------------------------------------
 

@@ -16,3 +16,4 @@ mod duplicates;
 mod fetch;
 mod outage;
 mod reconcile;
+mod retention;
