@@ -131,9 +131,7 @@ pub fn list(
     if policy.row.read != Read::Navigation {
         return answer::no_route(call);
     }
-    let stale = call.modifier == Some(FaultKind::StaleRead) || policy.stale_reads > 0;
-    policy.stale_reads = policy.stale_reads.saturating_sub(1);
-    let items = if stale { policy.before().to_vec() } else { policy.assignments.clone() };
+    let items = policy.read(call.now, call.modifier == Some(FaultKind::StaleRead)).assignments;
     let paging = Paging {
         size: world.config.assignments_page_size,
         size_max: world.config.assignments_page_size,

@@ -1,16 +1,21 @@
 //! From a request to an answer: who asks, the throttle, the faults, the permission, then the route's own work.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::answer::{self, Answer, Transport};
+use super::answer::{self, Answer, Body, Transport};
 use super::call::Call;
 use super::faults::{self, FaultKind, On, Subject};
-use super::log::LogEntry;
+use super::gates::{Hold, Passing, Step};
+use super::leaks;
+use super::log::{LogEntry, WriteRecord};
 use super::route::{self, Route};
 use super::state::World;
 use super::token::{self, SignIn};
 use super::{assignments, batch, collections, groups, write};
+use crate::domain::policy_types::Read;
 
 /// A request as it came in.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub struct Incoming {
     pub authorization: Option<String>,
     /// The `client-request-id` header.
     pub client_request_id: Option<String>,
+    /// The values of all other headers.
+    pub other_headers: Vec<String>,
     /// Whether `x-msft-approval-justification` came along.
     pub justified: bool,
     /// The body.
@@ -40,11 +47,39 @@ pub struct Outgoing {
     pub answer: Answer,
     /// For the `request-id` header.
     pub request_id: Uuid,
+    /// What holds the answer back.
+    pub holds: Vec<Hold>,
+}
+
+/// What holds a request back before anything is done with it: the gates for its writes.
+pub fn held_before(world: &mut World, request: &Incoming) -> Vec<Hold> {
+    let path = request.path.strip_prefix("/beta").unwrap_or(&request.path);
+    if world.gates.is_idle() || sign_in_tenant(request).is_some() {
+        return Vec::new();
+    }
+    let now = world.now();
+    let token = world.tokens.check(request.authorization.as_deref(), &request.base, now);
+    let Ok(tenant) = token.map(|token| token.tenant) else { return Vec::new() };
+    let calls = match Route::of(path) {
+        Route::Batch => {
+            let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+            batch::outline(&body).collect()
+        }
+        _ => vec![(request.method.clone(), path.to_owned())],
+    };
+    let passing = calls.iter().filter_map(|(method, path)| {
+        let route = Route::of(path);
+        let is_write = route.kind(method) == Some(On::Write);
+        is_write.then(|| world.passing(Step::WriteReceived, tenant, &route)).flatten()
+    });
+    let passing: Vec<Passing> = passing.collect();
+    passing.iter().flat_map(|passing| world.gates.pass(passing)).collect()
 }
 
 /// Answers sign-in, Graph, and the place where foreign links lead.
 pub fn incoming(world: &mut World, request: Incoming) -> Outgoing {
     let request_id = world.next_request_id();
+    leaks::look_for(world, &request, sign_in_tenant(&request).is_some());
     let answer = if request.path == "/_sandbox/trap" {
         world.log.stats.trap_requests += 1;
         world.log.stats.trap_tokens += u64::from(request.authorization.is_some());
@@ -54,7 +89,7 @@ pub fn incoming(world: &mut World, request: Incoming) -> Outgoing {
     } else {
         graph(world, &request, request_id)
     };
-    Outgoing { answer, request_id }
+    Outgoing { answer, request_id, holds: std::mem::take(&mut world.holds) }
 }
 
 fn sign_in_tenant(request: &Incoming) -> Option<&str> {
@@ -121,9 +156,94 @@ fn graph(world: &mut World, request: &Incoming, request_id: Uuid) -> Answer {
 pub fn one(world: &mut World, mut call: Call) -> Answer {
     let route = Route::of(&call.path);
     let kind = route.kind(&call.method);
+    let changes = world.log.changes;
+    // A deleted policy has no type any more: its name is taken before.
+    let written =
+        if kind == Some(On::Write) { world.passing(Step::WriteApplied, call.tenant, &route) } else { None };
     let answer = carry_out(world, &mut call, &route, kind);
     record(world, &call, kind, &answer);
+    let applied = world.log.changes > changes;
+    if kind == Some(On::Write) {
+        let policy_type = written.as_ref().map(|written| written.policy_type);
+        record_write(world, &call, &route, &answer, policy_type, applied);
+    }
+    if let Some(written) = written.filter(|_| applied) {
+        let holds = world.gates.pass(&written);
+        world.holds.extend(holds);
+    }
+    if status_of(&answer) == 200 {
+        after_read(world, &call, &route, &answer);
+    }
     answer
+}
+
+fn record_write(
+    world: &mut World,
+    call: &Call,
+    route: &Route,
+    answer: &Answer,
+    policy_type: Option<&'static str>,
+    applied: bool,
+) {
+    world.log.record_write(WriteRecord {
+        at: call.now,
+        tenant: call.tenant,
+        policy_type: policy_type.map(str::to_owned),
+        policy_id: route.policy_id().unwrap_or_default().to_owned(),
+        method: call.method.clone(),
+        path: call.path.clone(),
+        content_sha256: call.content_sha256(),
+        status: status_of(answer),
+        applied,
+        in_batch: call.in_batch,
+        client_request_id: call.client_request_id.clone(),
+    });
+}
+
+/// Makes the edits that wait for a read, and holds its answer where a gate waits for it.
+fn after_read(world: &mut World, call: &Call, route: &Route, answer: &Answer) {
+    if call.method != "GET" || (world.gates.is_idle() && world.schedule.is_empty()) {
+        return;
+    }
+    for read in complete_reads(call, route, answer) {
+        let Some(passing) = world.passing(Step::Read, call.tenant, &read) else { continue };
+        let list_and_id = read.list_path().zip(read.policy_id());
+        let written = list_and_id.is_some_and(|(list, id)| {
+            let tenant = world.tenants.get(&call.tenant);
+            tenant.and_then(|tenant| tenant.policy(list, id)).is_some_and(|policy| policy.written)
+        });
+        world.make_due_edits(&passing);
+        let mut holds = world.gates.pass(&passing);
+        if written {
+            holds.extend(world.gates.pass(&Passing { step: Step::ReadBack, ..passing }));
+        }
+        world.holds.extend(holds);
+    }
+}
+
+/// The policies whose assignments the answer shows to their end, each as its own route.
+fn complete_reads(call: &Call, route: &Route, answer: &Answer) -> Vec<Route> {
+    let Body::Json(body) = &answer.body else { return Vec::new() };
+    let expanded = call.parameter("$expand").is_some();
+    let is_object = route.rows().iter().any(|row| row.read == Read::Object);
+    match route {
+        Route::Assignments(..) if body.get("@odata.nextLink").is_none() => vec![route.clone()],
+        Route::Policy(..) if expanded || is_object => vec![route.clone()],
+        Route::List(list) if expanded || is_object => {
+            let items = body["value"].as_array().into_iter().flatten();
+            items.filter_map(|item| Some(Route::Policy(list, item["id"].as_str()?.to_owned()))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl World {
+    /// The call as one that comes to a step, when it concerns a policy that there is.
+    fn passing(&self, step: Step, tenant: Uuid, route: &Route) -> Option<Passing> {
+        let (list, id) = route.list_path().zip(route.policy_id())?;
+        let policy_type = self.tenants.get(&tenant)?.policy(list, id)?.row.key;
+        Some(Passing { step, tenant, policy_type, policy_id: id.to_owned() })
+    }
 }
 
 fn record(world: &mut World, call: &Call, kind: Option<On>, answer: &Answer) {
@@ -141,17 +261,20 @@ fn record(world: &mut World, call: &Call, kind: Option<On>, answer: &Answer) {
 
 fn status_of(answer: &Answer) -> u16 {
     match answer.transport {
-        Transport::Closed | Transport::Lost => 0,
+        Transport::Closed | Transport::Lost | Transport::Silent(_) => 0,
         Transport::Plain | Transport::Slow(_) | Transport::Cut => answer.status,
     }
 }
 
 fn carry_out(world: &mut World, call: &mut Call, route: &Route, kind: Option<On>) -> Answer {
     let key = call.key();
-    world.log.stats.retries_early += u64::from(world.throttle.is_early(&key, call.now));
+    let is_write = kind == Some(On::Write);
+    let early = u64::from(world.throttle.is_early(&key, call.now));
+    world.log.stats.retries_early += early;
+    world.log.stats.writes_retried_early += early * u64::from(is_write);
     // A batch costs nothing by itself: its items are counted one by one.
     if kind != Some(On::Batch)
-        && let Some(wait) = world.throttle.count(call.tenant, kind == Some(On::Write), call.now)
+        && let Some(wait) = over_budget(world, call, is_write)
     {
         world.log.stats.throttled += 1;
         let form = world.throttle.tell(key, call.now, wait);
@@ -170,11 +293,23 @@ fn carry_out(world: &mut World, call: &mut Call, route: &Route, kind: Option<On>
         }
         call.modifier = Some(fault);
     }
-    let answer = missing_permission(call, route, kind).unwrap_or_else(|| work(world, call, route));
+    let answer = missing_permission(call, route, kind).unwrap_or_else(|| {
+        if is_write && let Some(passing) = world.passing(Step::WriteReceived, call.tenant, route) {
+            world.make_due_edits(&passing);
+        }
+        work(world, call, route)
+    });
     match &call.modifier {
         Some(fault) => faults::afterwards(fault, call, answer),
         None => answer,
     }
+}
+
+/// Counts the call; the wait when it is over a limit.
+fn over_budget(world: &mut World, call: &Call, is_write: bool) -> Option<Duration> {
+    let counted = world.throttle.count(call.tenant, is_write, call.now);
+    world.log.counted(call.tenant, &counted);
+    counted.over.into_iter().map(|(_, wait)| wait).max()
 }
 
 fn fault(world: &mut World, call: &Call, route: &Route, kind: Option<On>) -> Option<FaultKind> {

@@ -68,7 +68,7 @@ pub fn tenant(seed: u64, spec: &TenantSpec) -> Tenant {
     };
     let policies = policies::seeded(&origin, &counts, &directory);
     let groups: BTreeMap<_, _> = groups.into_iter().map(|group| (group.id.clone(), group)).collect();
-    Tenant { spec: spec.clone(), policies, groups, filters }
+    Tenant { spec: spec.clone(), policies, groups, filters, needs_approval: false }
 }
 
 fn groups(origin: &Origin, count: usize) -> Vec<Group> {
@@ -125,22 +125,27 @@ fn filters(origin: &Origin) -> Vec<Filter> {
         .enumerate()
         .map(|(index, (name, platform, management, rule))| {
             let id = origin.at("filter").at(index).uuid("id").to_string();
-            let body = json!({
-                "@odata.type": "#microsoft.graph.deviceAndAppManagementAssignmentFilter",
-                "id": id,
-                "createdDateTime": "2025-02-03T08:15:30.1234567Z",
-                "lastModifiedDateTime": "2025-02-03T08:15:30.1234567Z",
-                "displayName": name,
-                "description": "",
-                "platform": platform,
-                "rule": rule,
-                "roleScopeTags": ["0"],
-                "payloads": [],
-                "assignmentFilterManagementType": management,
-            });
-            Filter { id, body }
+            filter(id, name, platform, management, rule)
         })
         .collect()
+}
+
+/// An assignment filter.
+pub fn filter(id: String, name: &str, platform: &str, management: &str, rule: &str) -> Filter {
+    let body = json!({
+        "@odata.type": "#microsoft.graph.deviceAndAppManagementAssignmentFilter",
+        "id": id,
+        "createdDateTime": "2025-02-03T08:15:30.1234567Z",
+        "lastModifiedDateTime": "2025-02-03T08:15:30.1234567Z",
+        "displayName": name,
+        "description": "",
+        "platform": platform,
+        "rule": rule,
+        "roleScopeTags": ["0"],
+        "payloads": [],
+        "assignmentFilterManagementType": management,
+    });
+    Filter { id, body }
 }
 
 #[cfg(test)]
