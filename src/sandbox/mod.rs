@@ -20,6 +20,7 @@ pub mod edits;
 pub mod faults;
 pub mod gates;
 pub mod log;
+pub mod snapshot_file;
 pub mod throttle;
 
 mod answer;
@@ -40,6 +41,7 @@ mod seed;
 mod server;
 mod shapes;
 mod state;
+mod steps;
 mod token;
 mod write;
 
@@ -51,5 +53,6 @@ pub use faults::{Fault, FaultKind, On};
 pub use gates::{Gate, GateState, GateView, Step};
 pub use log::{Stats, WriteRecord};
 pub use server::{Sandbox, SandboxError};
+pub use snapshot_file::{BadSnapshotFile, SnapshotFile};
 pub use state::ReadDelay;
 pub use throttle::{Limit, RetryAfterForm, ThrottleConfig};

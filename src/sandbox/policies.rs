@@ -50,6 +50,38 @@ pub fn made_by_hand(origin: &Origin, row: &'static PolicyType, index: usize, nam
     policy
 }
 
+/// A policy of an exported snapshot: the `index`-th of its type in the file, without assignments.
+pub fn exported(origin: &Origin, row: &'static PolicyType, index: usize, id: &str, name: &str) -> Policy {
+    let mut policy = bare(&origin.at("exported"), row, index);
+    let mut put = |property: &str, value: Value| policy.body.insert(property.to_owned(), value);
+    put("id", id.into());
+    put(row.name_property, name.into());
+    // What the made-up properties say about special policies does not hold for this one.
+    match row.key {
+        "mobileApp" => {
+            put("@odata.type", "#microsoft.graph.officeSuiteApp".into());
+            put("publishingState", "published".into());
+        }
+        "configurationPolicy" => {
+            put("templateReference", json!({"templateId": "", "templateFamily": "none"}));
+        }
+        "intuneBrandingProfile" => {
+            put("isDefaultProfile", false.into());
+        }
+        "deviceHealthScript" => {
+            put("isGlobalScript", false.into());
+        }
+        _ if row.list_path.ends_with("/deviceEnrollmentConfigurations") => {
+            // The service names them so: `…_DefaultLimit`, `…_DefaultPlatformRestrictions`.
+            let priority = if id.contains("_Default") { 0 } else { index + 1 };
+            put("priority", priority.into());
+        }
+        _ => {}
+    }
+    policy.id = id.to_owned();
+    policy
+}
+
 fn policy(
     origin: &Origin,
     row: &'static PolicyType,

@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::config::TenantSpec;
+use super::config::{Policies, TenantSpec};
 use super::policies;
 use super::state::{Filter, Group, Tenant};
 
@@ -57,6 +57,9 @@ impl Origin {
 
 /// A tenant as it is at the start.
 pub fn tenant(seed: u64, spec: &TenantSpec) -> Tenant {
+    if let Policies::Exported(file) = &spec.policies {
+        return file.tenant(seed, spec);
+    }
     let origin = Origin::root(seed).at(spec.external_id);
     let counts = spec.policies.per_type();
     let total: usize = counts.iter().map(|(_, count)| count).sum();

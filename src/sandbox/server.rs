@@ -23,6 +23,7 @@ use super::control_http;
 use super::dispatch::{self, Incoming, Outgoing};
 use super::gates::Hold;
 use super::state::World;
+use super::steps;
 
 /// The largest body that is read.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -196,7 +197,7 @@ async fn handle(
         let mut world = control.world();
         let max = &mut world.log.stats.concurrent_max;
         *max = in_flight.count.max(*max);
-        dispatch::held_before(&mut world, &incoming)
+        steps::held_before(&mut world, &incoming)
     };
     let outgoing = if holds.is_empty() {
         Some(dispatch::incoming(&mut control.world(), incoming))

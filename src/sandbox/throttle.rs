@@ -235,6 +235,32 @@ mod tests {
     }
 
     #[test]
+    fn each_limit_counts_what_it_is_for() {
+        let mut throttle = Throttle::new(ThrottleConfig {
+            calls_max: 2,
+            writes_max: 1,
+            tenant_calls_max: 3,
+            tenant_writes_max: 2,
+            global_calls_per_second_max: 4,
+            ..ThrottleConfig::default()
+        });
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut over = |tenant, write| {
+            let counted = throttle.count(tenant, write, at(0));
+            counted.over.into_iter().map(|(limit, _)| limit).collect::<Vec<_>>()
+        };
+        assert_eq!(over(one, true), []);
+        assert_eq!(over(one, true), [Limit::AppWrites]);
+        assert_eq!(over(one, false), [Limit::AppCalls]);
+        assert_eq!(over(two, false), [], "another tenant's");
+        assert_eq!(over(two, false), [Limit::GlobalCalls], "the fifth of all");
+        assert_eq!(
+            over(one, true),
+            [Limit::AppCalls, Limit::TenantCalls, Limit::GlobalCalls, Limit::AppWrites, Limit::TenantWrites]
+        );
+    }
+
+    #[test]
     fn every_form_tells_a_time_that_is_long_enough() {
         let now = at(1_700_000_000_123);
         let wait = Duration::from_millis(1500);
