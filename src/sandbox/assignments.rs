@@ -131,7 +131,7 @@ pub fn list(
     if policy.row.read != Read::Navigation {
         return answer::no_route(call);
     }
-    let items = policy.read(call.now, call.modifier == Some(FaultKind::StaleRead)).assignments;
+    let items = policy.seen(call.now, call.modifier == Some(FaultKind::StaleRead)).assignments;
     let paging = Paging {
         size: world.config.assignments_page_size,
         size_max: world.config.assignments_page_size,
@@ -145,6 +145,8 @@ pub fn list(
             if page.contains_key("@odata.nextLink") {
                 let count = page["value"].as_array().map_or(0, Vec::len);
                 page.insert("@odata.count".to_owned(), json!(count));
+            } else {
+                policy.was_read();
             }
             Answer::json(200, Value::Object(page))
         }

@@ -105,10 +105,11 @@ impl View {
     }
 
     fn render(&self, call: &Call, policy: &mut Policy) -> Value {
-        let shows_assignments = self.expand.is_some() || policy.row.read == Read::Object;
-        let always_old = call.modifier == Some(FaultKind::StaleRead);
-        let (mut object, assignments): (Map<String, Value>, Vec<Value>) = if shows_assignments {
-            let seen = policy.read(call.now, always_old);
+        // An expansion that is always empty shows nothing, old or new.
+        let shows = matches!(self.expand, Some(Expanded::Full)) || policy.row.read == Read::Object;
+        let (mut object, assignments): (Map<String, Value>, Vec<Value>) = if shows {
+            let seen = policy.seen(call.now, call.modifier == Some(FaultKind::StaleRead));
+            policy.was_read();
             (seen.body, seen.assignments)
         } else {
             (policy.object(), Vec::new())

@@ -47,6 +47,8 @@ pub struct SandboxConfig {
     pub assignments_page_size: usize,
     /// Whether some lists have an empty page with a nextLink.
     pub empty_pages: bool,
+    /// Whether a nextLink may be followed once only; a second time is 400.
+    pub one_time_links: bool,
     /// After a write by a client, so many reads of the policy's assignments still give the old set.
     pub stale_reads: u32,
     /// How many requests the log keeps; older ones are forgotten, the counters are not.
@@ -151,6 +153,7 @@ impl SandboxConfig {
             page_size_max: 1000,
             assignments_page_size: 25,
             empty_pages: true,
+            one_time_links: false,
             stale_reads: 0,
             log_entries_max: 4096,
             clock: Clock::system(),

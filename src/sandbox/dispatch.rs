@@ -17,6 +17,9 @@ use super::steps;
 use super::token::{self, SignIn};
 use super::{assignments, batch, collections, groups, write};
 
+/// The nextLinks that are remembered as followed, at the most.
+const FOLLOWED_MAX: usize = 100_000;
+
 /// A request as it came in.
 #[derive(Debug)]
 pub struct Incoming {
@@ -222,16 +225,32 @@ fn carry_out(world: &mut World, call: &mut Call, route: &Route, kind: Option<On>
         }
         call.modifier = Some(fault);
     }
-    let answer = missing_permission(call, route, kind).unwrap_or_else(|| {
+    let refusal = missing_permission(call, route, kind).or_else(|| followed_again(world, call));
+    let answer = refusal.unwrap_or_else(|| {
         if is_write && let Some(passing) = world.passing(Step::WriteReceived, call.tenant, route) {
             world.make_due_edits(&passing);
         }
         work(world, call, route)
     });
-    match &call.modifier {
-        Some(fault) => faults::afterwards(fault, call, answer),
-        None => answer,
+    let Some(fault) = &call.modifier else { return answer };
+    let answer = faults::afterwards(fault, call, answer);
+    if let Some(until) = faults::told_until(&answer, call.now) {
+        world.throttle.tell_until(key, until);
     }
+    answer
+}
+
+/// The 400 for a nextLink that is followed a second time, where that is not allowed.
+fn followed_again(world: &mut World, call: &Call) -> Option<Answer> {
+    if !world.config.one_time_links || call.raw_parameter("$skiptoken").is_none() {
+        return None;
+    }
+    // LIMIT: links would pile up; the oldest are not known, so all are forgotten.
+    if world.followed.len() >= FOLLOWED_MAX {
+        world.followed.clear();
+    }
+    let first = world.followed.insert(format!("{} {}", call.tenant, call.url()));
+    (!first).then(|| answer::plain(call, 400, "BadRequest", "The skip token has expired."))
 }
 
 /// Counts the call; the wait when it is over a limit.

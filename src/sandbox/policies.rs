@@ -71,6 +71,9 @@ pub fn exported(origin: &Origin, row: &'static PolicyType, index: usize, id: &st
         "deviceHealthScript" => {
             put("isGlobalScript", false.into());
         }
+        "roleAssignment" => {
+            put("members", json!([]));
+        }
         _ if row.list_path.ends_with("/deviceEnrollmentConfigurations") => {
             // The service names them so: `…_DefaultLimit`, `…_DefaultPlatformRestrictions`.
             let priority = if id.contains("_Default") { 0 } else { index + 1 };

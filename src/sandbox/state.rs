@@ -1,6 +1,6 @@
 //! The world: tenants and what they hold, as of now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ pub struct World {
     pub schedule: Schedule,
     /// Those that hold the call that is being answered; taken when it is.
     pub holds: Vec<Hold>,
+    /// The nextLinks that were followed, where each may be followed once.
+    pub followed: BTreeSet<String>,
 }
 
 /// How long reads still give what was before a write: so many reads, and so long. Both may be zero; the longer holds.
@@ -136,6 +138,7 @@ impl World {
             gates: Gates::default(),
             schedule: Schedule::default(),
             holds: Vec::new(),
+            followed: BTreeSet::new(),
             config,
         }
     }
@@ -218,15 +221,18 @@ impl Policy {
         self.stale_reads > 0 || self.stale_until.is_some_and(|until| now < until)
     }
 
-    /// What a read at `now` sees; one old read less is to come.
-    pub fn read(&mut self, now: Instant, always_old: bool) -> Seen {
-        let old = always_old || self.is_stale(now);
-        self.stale_reads = self.stale_reads.saturating_sub(1);
+    /// What a read at `now` sees.
+    pub fn seen(&self, now: Instant, always_old: bool) -> Seen {
         let (body, assignments) = match &self.previous {
-            Some(previous) if old => (&previous.body, &previous.assignments),
+            Some(previous) if always_old || self.is_stale(now) => (&previous.body, &previous.assignments),
             _ => (&self.body, &self.assignments),
         };
         Seen { body: object(self.row, body, assignments), assignments: assignments.clone() }
+    }
+
+    /// Counts a read that came to its end: one old read less is to come.
+    pub fn was_read(&mut self) {
+        self.stale_reads = self.stale_reads.saturating_sub(1);
     }
 
     /// The object as Graph gives it, `isAssigned` included where the type has it.

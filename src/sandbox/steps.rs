@@ -11,7 +11,7 @@ use super::faults::On;
 use super::gates::{Hold, Passing, Step};
 use super::route::Route;
 use super::state::World;
-use crate::domain::policy_types::Read;
+use crate::domain::policy_types::{Expand, Read};
 
 /// What holds a request back before anything is done with it: the gates for its writes.
 pub fn held_before(world: &mut World, request: &Incoming) -> Vec<Hold> {
@@ -62,7 +62,8 @@ pub fn after_read(world: &mut World, call: &Call, route: &Route, answer: &Answer
 /// The policies whose assignments the answer shows to their end, each as its own route.
 fn complete_reads(call: &Call, route: &Route, answer: &Answer) -> Vec<Route> {
     let Body::Json(body) = &answer.body else { return Vec::new() };
-    let expanded = call.parameter("$expand").is_some();
+    let works = route.rows().iter().any(|row| row.expand == Expand::Works);
+    let expanded = works && call.parameter("$expand").is_some();
     let is_object = route.rows().iter().any(|row| row.read == Read::Object);
     match route {
         Route::Assignments(..) if body.get("@odata.nextLink").is_none() => vec![route.clone()],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atlasd::sandbox::{Limit, RetryAfterForm, SandboxConfig};
+use atlasd::sandbox::{Fault, FaultKind, Limit, On, RetryAfterForm, SandboxConfig};
 use reqwest::Method;
 use serde_json::json;
 
@@ -186,4 +186,15 @@ async fn the_largest_window_is_the_largest_there_ever_was() {
     let stats = client.control().stats();
     assert_eq!(stats.calls_in_window_max[&tenant()], 5);
     assert!(stats.budget_exceeded.is_empty());
+}
+
+#[tokio::test]
+async fn a_wait_that_came_after_the_write_was_applied_counts_too() {
+    let client = Client::start(limited(100, 100, &[])).await;
+    let id = client.policy(COMPLIANCE, 0);
+    let kind = FaultKind::StatusAfter { status: 503, retry_after: Some("30".to_owned()) };
+    client.fault(Fault::new(kind).on(On::Write).times(1));
+    assert_eq!(client.assign(&id, &[]).await.expect("answered").status, 503);
+    assert_eq!(client.assign(&id, &[]).await.expect("answered").status, 200);
+    assert_eq!(client.control().stats().writes_retried_early, 1);
 }

@@ -260,3 +260,18 @@ async fn reads_may_be_old_for_a_time() {
     assert_eq!([client.assignments(&id).await, client.assignments(&id).await], [before, Vec::new()]);
     assert!(client.assignments(&id).await.is_empty());
 }
+
+#[tokio::test]
+async fn an_old_read_is_old_to_its_last_page_and_an_empty_expansion_is_none() {
+    let mut config = holding(&[("configurationPolicy", 1)]);
+    config.stale_reads = 1;
+    let client = Client::start(config).await;
+    let id = policy_of(&client, "configurationPolicy", 0);
+    let path = format!("/deviceManagement/configurationPolicies/{id}");
+    let before = client.items(&format!("{path}/assignments")).await;
+    assert!(before.len() > 25, "it takes several pages");
+    assert_eq!(client.post(&format!("{path}/assign"), &json!({"assignments": []})).await.status, 200);
+    client.items("/deviceManagement/configurationPolicies?$expand=assignments").await;
+    assert_eq!(client.items(&format!("{path}/assignments")).await, before);
+    assert!(client.items(&format!("{path}/assignments")).await.is_empty());
+}
