@@ -11,3 +11,4 @@ mod ledger;
 
 mod client;
 mod daemon;
+mod sandbox;
