@@ -22,6 +22,9 @@ pub mod journal;
 mod words;
 pub mod write;
 
+#[cfg(test)]
+mod samples;
+
 /// How far a restore got with a policy: its journal. Only `Planned` and `Sent` are followed by another state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

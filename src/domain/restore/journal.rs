@@ -17,6 +17,9 @@ use crate::domain::assignment::AssignmentSet;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::policy_types::{PolicyType, Write};
 
+#[cfg(test)]
+mod tests;
+
 /// What is certain about the latest write of an item in state `Sent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {

@@ -12,6 +12,9 @@ use crate::domain::assignment::{Assignment, AssignmentSet, Target, is_pseudo_gro
 use crate::domain::failure::{Code, Failure};
 use crate::domain::identity::RestoreMode;
 
+#[cfg(test)]
+mod tests;
+
 /// What exists in the tenant, of all that [`Lookups`] asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {

@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 use super::Widening;
 use crate::domain::assignment::{ALL_DEVICES_GROUP, ALL_USERS_GROUP, Assignment, AssignmentSet, Target};
 
+#[cfg(test)]
+mod tests;
+
 /// The ways in which going from `live` to `wanted` widens, in order, each once.
 pub fn widening(live: &AssignmentSet, wanted: &AssignmentSet) -> Vec<Widening> {
     let (live, wanted) = (live.direct(), wanted.direct());

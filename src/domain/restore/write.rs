@@ -18,6 +18,9 @@ use super::LivePolicy;
 use crate::domain::assignment::{Assignment, AssignmentSet, to_graph};
 use crate::domain::policy_types::{Filters, PolicyType, TargetKind, Write};
 
+#[cfg(test)]
+mod tests;
+
 /// The method of a [`GraphWrite`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteMethod {
