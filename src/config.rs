@@ -92,6 +92,10 @@ section!(
         acquire_timeout: Span = Span::secs(3),
         /// How long one statement may take on PostgreSQL (`statement_timeout`), or wait for SQLite's lock.
         statement_timeout: Span = Span::secs(10),
+        /// Certificate authorities (PEM) that PostgreSQL's certificate may come from, beside the platform's.
+        tls_ca_file: Option<PathBuf> = None,
+        /// Speak to PostgreSQL on another machine without TLS where the URL does not demand it.
+        allow_plaintext: bool = false,
     }
 );
 

@@ -445,7 +445,7 @@ impl DaemonOptions {
 
     fn migrate_if_asked(&self) -> Result<(), DaemonError> {
         if self.migrate {
-            crate::store::migrate(&self.database_url)
+            crate::store::migrate_with(&self.database_url, &self.config.database)
                 .map_err(|source| DaemonError::Store { url: self.database_url.to_string(), source })?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::sqlite::Sqlite;
-use diesel::{Connection, ConnectionError};
+use diesel::ConnectionError;
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -18,13 +18,17 @@ use secrecy::ExposeSecret;
 
 use super::connect::sqlite_connection;
 use super::error::{Problem, StoreError};
+use super::postgres::Target;
 use super::records::DatabaseUrl;
+use crate::config::DatabaseConfig;
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// How long a migration waits for the file's lock.
 const SQLITE_BUSY: Duration = Duration::from_secs(30);
+/// How long a migration on PostgreSQL waits for a table that is in use.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Any number that nobody else takes in this database: "atlasd" in ASCII.
 const ADVISORY_LOCK: i64 = 0x6174_6c61_7364;
 
@@ -36,6 +40,14 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// # Errors
 /// [`StoreError::SchemaNewer`] (nothing is changed then), [`StoreError::Unavailable`], [`StoreError::Refused`].
 pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
+    migrate_with(url, &DatabaseConfig::default())
+}
+
+/// [`migrate`], over connections as `config` has them.
+///
+/// # Errors
+/// As [`migrate`], and [`StoreError::Url`], [`StoreError::Tls`].
+pub fn migrate_with(url: &DatabaseUrl, config: &DatabaseConfig) -> Result<Vec<String>, StoreError> {
     match url {
         DatabaseUrl::Sqlite(_) => {
             let mut conn = connect_sqlite(url)?;
@@ -44,7 +56,7 @@ pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
                 conn.immediate_transaction(|conn| apply::<Sqlite, _>(conn, SQLITE).map_err(Problem::from));
             applied.map_err(|problem| problem.during("migrating"))
         }
-        DatabaseUrl::Postgres(_) => with_postgres(url, |conn| apply::<Pg, _>(conn, POSTGRES)),
+        DatabaseUrl::Postgres(_) => with_postgres(url, config, |conn| apply::<Pg, _>(conn, POSTGRES)),
     }
 }
 
@@ -53,12 +65,20 @@ pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
 /// # Errors
 /// As [`migrate`].
 pub fn pending(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
+    pending_with(url, &DatabaseConfig::default())
+}
+
+/// [`pending`], over connections as `config` has them.
+///
+/// # Errors
+/// As [`migrate_with`].
+pub fn pending_with(url: &DatabaseUrl, config: &DatabaseConfig) -> Result<Vec<String>, StoreError> {
     match url {
         DatabaseUrl::Sqlite(_) => {
             let mut conn = connect_sqlite(url)?;
             missing::<Sqlite, _>(&mut conn, &SQLITE)
         }
-        DatabaseUrl::Postgres(_) => with_postgres(url, |conn| missing::<Pg, _>(conn, &POSTGRES)),
+        DatabaseUrl::Postgres(_) => with_postgres(url, config, |conn| missing::<Pg, _>(conn, &POSTGRES)),
     }
 }
 
@@ -72,7 +92,7 @@ pub fn revert_all(url: &DatabaseUrl) -> Result<(), StoreError> {
             let mut conn = connect_sqlite(url)?;
             conn.revert_all_migrations(SQLITE).map_err(refused)?;
         }
-        DatabaseUrl::Postgres(_) => with_postgres(url, |conn| {
+        DatabaseUrl::Postgres(_) => with_postgres(url, &DatabaseConfig::default(), |conn| {
             conn.revert_all_migrations(POSTGRES).map_err(refused)?;
             Ok(())
         })?,
@@ -149,15 +169,24 @@ fn connect_sqlite(url: &DatabaseUrl) -> Result<diesel::SqliteConnection, StoreEr
 /// Runs `work` on a connection of its own under the advisory lock.
 fn with_postgres<T>(
     url: &DatabaseUrl,
+    config: &DatabaseConfig,
     work: impl FnOnce(&mut PgConn) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let DatabaseUrl::Postgres(url) = url else {
         return Err(StoreError::Url("expected postgres://…".into()));
     };
-    let connect = <PgConn as Connection>::establish(url.expose_secret());
-    let mut conn = connect.map_err(unreachable_database)?;
+    let target = Target::of(url.expose_secret(), config)?;
+    // A runtime for the connection alone: its driver runs beside the migrations, which block this thread.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| refused(error.into()))?;
+    let _entered = runtime.enter();
+    runtime.block_on(target.refuse_transaction_pooler())?;
+    let mut conn = PgConn::from(runtime.block_on(target.connect()).map_err(unreachable_database)?);
     let lock = format!("SELECT pg_advisory_lock({ADVISORY_LOCK})");
     conn.batch_execute(&lock).map_err(|error| refused(error.into()))?;
+    // A change of a table waits for whoever uses it, and everybody else for the change: rather give up than hold all up.
+    let patience = format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+    conn.batch_execute(&patience).map_err(|error| refused(error.into()))?;
     // The lock ends with the session, which ends here.
     work(&mut conn)
 }

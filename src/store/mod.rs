@@ -12,6 +12,7 @@ pub mod records;
 mod backend;
 mod connect;
 mod migrate;
+mod postgres;
 mod schema;
 mod statement;
 mod types;
@@ -33,7 +34,9 @@ mod snapshots;
 
 pub use error::StoreError;
 pub use lock::SqliteLock;
-pub use migrate::{known_versions, known_versions_postgres, migrate, pending, revert_all};
+pub use migrate::{
+    known_versions, known_versions_postgres, migrate, migrate_with, pending, pending_with, revert_all,
+};
 pub use records::*;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +83,8 @@ impl Store {
     /// Opens the pools on `runtime`, checks that the schema is exactly the one that this program knows.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], [`StoreError::SchemaOlder`], [`StoreError::SchemaNewer`], [`StoreError::Url`].
+    /// [`StoreError::Unavailable`], [`StoreError::SchemaOlder`], [`StoreError::SchemaNewer`], [`StoreError::Url`],
+    /// [`StoreError::Tls`], [`StoreError::Pooler`].
     pub async fn open(
         url: &DatabaseUrl,
         config: &DatabaseConfig,
@@ -90,7 +94,7 @@ impl Store {
         let (url, config) = (url.clone(), config.clone());
         let patience = *config.acquire_timeout + *config.statement_timeout;
         let opening = runtime.spawn(async move {
-            let backend = connect::open(&url, &config, clock)?;
+            let backend = connect::open(&url, &config, clock).await?;
             migrate::check(&applied_versions(&backend).await?)?;
             Ok(backend)
         });
