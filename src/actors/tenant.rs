@@ -147,7 +147,7 @@ impl TenantAssignments {
         self.state = State::Idle;
         match claim {
             Ok(Claim::Claimed(run)) => self.execute(*run, place, ctx),
-            Ok(Claim::Busy | Claim::Fenced) => self.rest(Some(CLAIM_RETRY), ctx),
+            Ok(Claim::Busy | Claim::Fenced | Claim::Elsewhere) => self.rest(Some(CLAIM_RETRY), ctx),
             Ok(Claim::Idle { next }) => {
                 let now = self.clock.now();
                 let wait = next.map(|next| (next - now).to_std().unwrap_or(Duration::ZERO));

@@ -20,3 +20,4 @@ pub mod restore;
 
 pub mod reconcile;
 pub mod retry;
+pub mod share;

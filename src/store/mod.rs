@@ -31,6 +31,7 @@ mod reconcile;
 mod runs;
 mod settle;
 mod snapshots;
+mod tenant_leases;
 
 pub use error::StoreError;
 pub use lock::SqliteLock;
@@ -149,21 +150,34 @@ impl Store {
         self.spawn(async move { claims::tenants_with_due_runs(&backend, limit).await }).await
     }
 
+    /// The same with who has each tenant's lease, for `instance`; and how the work is spread.
+    pub async fn due_tenants(&self, instance: InstanceId, limit: usize) -> Result<DueTenants, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { tenant_leases::due(&backend, instance, limit).await }).await
+    }
+
+    /// Gives the tenant's lease back, where `instance` has it: whoever wants may take it.
+    pub async fn release_tenant(&self, tenant: TenantId, instance: InstanceId) -> Result<bool, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { tenant_leases::release(&backend, tenant, instance).await }).await
+    }
+
     /// Queued workspace-scoped runs that are due, oldest first, at most `limit`.
     pub async fn due_workspace_runs(&self, limit: usize) -> Result<Vec<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { claims::due_workspace_runs(&backend, limit).await }).await
     }
 
-    /// Claims the tenant's next due run: restores before fetches, oldest first, unless one is running already.
+    /// Claims the tenant's next due run: restores before fetches, oldest first, unless one is running already. Takes
+    /// the tenant's lease where nobody who lives has it.
     /// `queued -> running`, attempt + 1, a larger lease token, a row in the attempts. Only for an instance that lives.
     pub async fn claim_next(&self, tenant: TenantId, instance: InstanceId) -> Result<Claim, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { claims::claim_next(&backend, tenant, instance).await }).await
     }
 
-    /// Claims one queued run by id; `None` when it is not queued (any more), not due yet, its tenant is busy, or the
-    /// instance does not live.
+    /// Claims one queued run by id; `None` when it is not queued (any more), not due yet, its tenant is busy or another
+    /// instance's, or the instance does not live.
     pub async fn claim_run(&self, run: RunId, instance: InstanceId) -> Result<Option<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { claims::claim_run(&backend, run, instance).await }).await
@@ -213,6 +227,12 @@ impl Store {
     pub async fn stop_instance(&self, instance: InstanceId) -> Result<(), StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { instances::stop(&backend, instance).await }).await
+    }
+
+    /// Marks the instances whose lease has been over for more than `over`: for people to see. A renewal takes it back.
+    pub async fn mark_lost(&self, over: Duration) -> Result<Vec<InstanceId>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { instances::mark_lost(&backend, over).await }).await
     }
 
     /// All instances seen in the last day, newest first.
