@@ -122,6 +122,8 @@ section!(
         idle_after: Span = Span::secs(30),
         /// Tenants that execute at the same time, at the most; the others wait in the queue.
         tenants_max: usize = 64,
+        /// How long an instance that has its part of the tenants leaves further ones to other instances.
+        share_wait: Span = Span::secs(1),
     }
 );
 
@@ -136,6 +138,8 @@ section!(
         bulk_max: usize = 1000,
         /// How often counts of refused requests are written, at the most 5 s.
         duplicates_flush: Span = Span::secs(2),
+        /// How old the memory of what another instance executes may be for a refusal to rest on it, at the most 1 s.
+        memory_max: Span = Span::secs(1),
         /// The largest caller-given `context` of a request, in bytes of JSON.
         context_bytes_max: usize = 8192,
         /// What a 503 tells the client to wait.
@@ -337,6 +341,13 @@ impl Config {
                 format!(
                     "expected admission.duplicates_flush to be at most 5s, got {}",
                     seconds(self.admission.duplicates_flush)
+                ),
+            ),
+            (
+                *self.admission.memory_max <= Duration::from_secs(1),
+                format!(
+                    "expected admission.memory_max to be at most 1s, got {}",
+                    seconds(self.admission.memory_max)
                 ),
             ),
             (

@@ -6,17 +6,23 @@
 //! Group commit: while one transaction is under way, new requests gather for the next. A duplicate is answered in the
 //! handler and touches no database; callers of an identity whose first write is in flight wait for that write.
 //!
-//! Memory learns of a run's end by message, but does not rely on it: another process may have ended the run, and news
-//! may be lost. Whatever it refused as `active` it looks up when it writes the counts of those refusals.
+//! Memory learns of a run's end by message, but does not rely on it: news may be lost. Whatever it refused as `active` it
+//! looks up when it writes the counts of those refusals.
+//!
+//! Where other instances share the ledger, a refusal rests on what the ledger showed within
+//! [`RegistryLimits::memory_max`], or on an execution of this very process: any other waits for a look at the ledger, one
+//! for all that wait (SPEC section 5). What is new needs no such care: the database judges it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
+use super::board::Board;
 use super::death_watch::DeathWatch;
+use super::fleet::Fleet;
 use super::handle::ActorReport;
 use super::supervisor::{RunsAccepted, Supervisor};
 use crate::clock::{Clock, Instant};
@@ -24,10 +30,10 @@ use crate::domain::admission::{Request, Verdict};
 use crate::domain::identities::{Answer, Identities};
 use crate::domain::identity::IdentityHash;
 use crate::domain::operation::Operation;
-use crate::domain::run::{Run, Status};
+use crate::domain::run::{Lease, Run, Status};
 use crate::ids::{RunId, WorkspaceId};
 use crate::metrics::{Answered, Metrics};
-use crate::store::{Admitted, DuplicateCount, Store, StoreError};
+use crate::store::{Admitted, DuplicateCount, Hint, Store, StoreError};
 
 /// How many expired identities one tick drops.
 const EXPIRE_MAX: usize = 10_000;
@@ -83,6 +89,16 @@ pub struct Admit {
 pub struct RunChanged {
     /// The run as it is now.
     pub run: Arc<Run>,
+    /// When the ledger was asked; `None`: who says so does not know, and it counts as old news.
+    pub as_of: Option<tokio::time::Instant>,
+}
+
+/// Another instance says that runs may have ended: a hint.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RunsEndedElsewhere {
+    /// The runs.
+    pub runs: Vec<RunId>,
 }
 
 /// Ends: what waits is written, counts are flushed. Legal at any time, any number of times.
@@ -117,6 +133,29 @@ struct Pending {
     caller: Caller,
 }
 
+/// A request whose refusal would rest on too old a memory of `run`.
+struct Doubt {
+    run: RunId,
+    request: Request,
+    reply: oneshot::Sender<Written>,
+    /// When it came: a look that began later is new enough for it, however long it took.
+    since: Duration,
+}
+
+/// What to do about a request, in full.
+enum Judged {
+    Refuse(Verdict),
+    Doubt(RunId),
+    Wait,
+    Write,
+}
+
+/// A pass that was asked for again, and when.
+struct Again {
+    request: Request,
+    asked_at: Instant,
+}
+
 /// Limits, from the configuration.
 #[derive(Clone, Copy)]
 pub struct RegistryLimits {
@@ -124,6 +163,10 @@ pub struct RegistryLimits {
     pub batch_max: usize,
     /// `admission.duplicates_flush`.
     pub duplicates_flush: Duration,
+    /// `admission.memory_max`; `None` where no other process writes to the ledger.
+    pub memory_max: Option<Duration>,
+    /// Transactions under way at the same time: where the database has one writer, one.
+    pub writes_max: usize,
 }
 
 /// The actor.
@@ -133,15 +176,27 @@ pub struct RunRegistry {
     metrics: Metrics,
     limits: RegistryLimits,
     supervisor: Addr<Supervisor>,
+    board: Board,
+    fleet: Fleet,
+    /// When memory began: the zero of all its ages.
+    began: tokio::time::Instant,
     identities: Identities<Caller>,
     /// Requests for the next transactions. LIMIT: the gate in front of the registry.
     pending: VecDeque<Pending>,
-    /// A transaction is under way.
-    writing: bool,
+    /// Transactions under way.
+    writing: usize,
+    /// A transaction is about to begin.
+    write_due: bool,
+    /// Requests that wait for a look at the ledger. LIMIT: the gate in front of the registry.
+    doubts: Vec<Doubt>,
+    /// A look is under way, or about to begin.
+    looking: bool,
+    /// Runs of other instances that requests were refused for. LIMIT: one entry per identity held.
+    foreign: HashMap<RunId, IdentityHash>,
     /// Refused requests that the ledger does not count yet. LIMIT: one entry per identity held.
     duplicates: Duplicates,
     /// Workspaces whose running reconcile pass was asked for again. LIMIT: one entry per workspace.
-    again: HashMap<WorkspaceId, Request>,
+    again: HashMap<WorkspaceId, Again>,
     last_batch: Option<(Instant, usize)>,
     /// Callers of [`DrainRegistry`] that wait for the last transaction.
     draining: Vec<oneshot::Sender<()>>,
@@ -156,6 +211,7 @@ impl RunRegistry {
         metrics: Metrics,
         limits: RegistryLimits,
         supervisor: Addr<Supervisor>,
+        (board, fleet): (Board, Fleet),
         holders: Vec<Run>,
         watch: DeathWatch,
     ) -> Self {
@@ -165,9 +221,16 @@ impl RunRegistry {
             metrics,
             limits,
             supervisor,
+            board,
+            fleet,
+            began: tokio::time::Instant::now(),
             identities: Identities::warm(holders),
             pending: VecDeque::new(),
-            writing: false,
+            writing: 0,
+            write_due: false,
+            doubts: Vec::new(),
+            looking: false,
+            foreign: HashMap::new(),
             duplicates: HashMap::new(),
             again: HashMap::new(),
             last_batch: None,
@@ -192,8 +255,10 @@ impl Handler<Ask> for RunRegistry {
     fn handle(&mut self, ask: Ask, _: &mut Self::Context) -> Self::Result {
         let now = self.clock.now();
         MessageResult(match self.identities.ask(&ask.identity, ask.force, now) {
-            // A reconcile pass that is asked for again needs the whole request: see `refused`.
-            Answer::Refuse(verdict) if ask.operation != Operation::Reconcile => {
+            // A reconcile pass that is asked for again needs the whole request (see `refused`), and so does a look.
+            Answer::Refuse(verdict)
+                if ask.operation != Operation::Reconcile && !self.is_doubtful(&verdict, self.age()) =>
+            {
                 self.count_refused(&verdict, now);
                 Some(verdict)
             }
@@ -216,7 +281,31 @@ impl Handler<RunChanged> for RunRegistry {
     type Result = ();
 
     fn handle(&mut self, changed: RunChanged, ctx: &mut Self::Context) {
-        self.changed(changed.run, ctx);
+        let seen = changed.as_of.map_or(Duration::ZERO, |as_of| as_of.saturating_duration_since(self.began));
+        let run = changed.run;
+        if run.status == Status::Queued && run.next_attempt_at.is_none() {
+            // It went back: whoever executes its tenant may not know.
+            self.announce(vec![run.clone()]);
+        }
+        if run.status == Status::Completed && self.fleet.is_shared() {
+            self.store.tell(Hint::Ended(run.id));
+        }
+        self.changed(run, seen, ctx);
+    }
+}
+
+impl Handler<RunsEndedElsewhere> for RunRegistry {
+    type Result = ();
+
+    fn handle(&mut self, ended: RunsEndedElsewhere, ctx: &mut Self::Context) {
+        let mut passes = Vec::new();
+        for run in ended.runs {
+            if let Some(identity) = self.foreign.remove(&run) {
+                self.identities.doubt(&identity, run);
+                passes.extend(self.again_of(&identity).map(|_| run));
+            }
+        }
+        self.look_up(passes, ctx);
     }
 }
 
@@ -239,7 +328,7 @@ impl Handler<RegistryReport> for RunRegistry {
     fn handle(&mut self, _: RegistryReport, _: &mut Self::Context) -> Self::Result {
         MessageResult(ActorReport {
             name: "registry".to_owned(),
-            state: if self.writing { "writing" } else { "serving" }.to_owned(),
+            state: if self.writing > 0 { "writing" } else { "serving" }.to_owned(),
             queue: self.pending.len(),
             restarts: 0,
             last_pass_at: self.last_batch.map(|(at, _)| at),
@@ -259,61 +348,198 @@ impl Handler<PanicNow> for RunRegistry {
 }
 
 impl RunRegistry {
-    /// A run is known to be as `run` shows it.
-    fn changed(&mut self, run: Arc<Run>, ctx: &mut Context<Self>) {
-        self.identities.observe(run.clone());
+    /// How long memory has lasted.
+    fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Whether a refusal rests on too old a memory. `since`: when the request came.
+    fn is_doubtful(&self, verdict: &Verdict, since: Duration) -> bool {
+        let Some(memory_max) = self.limits.memory_max else { return false };
+        let run = verdict.run();
+        let lease = Lease { run_id: run.id, token: run.lease_token };
+        if run.status == Status::Running && self.board.holds(lease) && !self.board.is_closed() {
+            // Nobody else may end it while it executes here.
+            return false;
+        }
+        let new_enough = since.min(self.age().saturating_sub(memory_max));
+        // What memory began with has no age: it is as old as the start took.
+        !self.identities.seen(&run.identity).is_some_and(|seen| !seen.is_zero() && seen >= new_enough)
+    }
+
+    /// A run was as `run` shows it at `seen`.
+    fn changed(&mut self, run: Arc<Run>, seen: Duration, ctx: &mut Context<Self>) {
+        self.identities.observe(run.clone(), seen);
         self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
+        if run.status != Status::Completed {
+            return;
+        }
+        self.foreign.remove(&run.id);
         if run.operation == Operation::Reconcile
-            && run.status == Status::Completed
-            && let Some(request) = self.again.remove(&run.workspace_id)
+            && let Some(again) = self.again.remove(&run.workspace_id)
         {
             // The triggers that came while the pass ran become one more pass.
-            let now = self.clock.now();
-            drop(self.admit(request, now, ctx));
+            drop(self.admit_since(again.request, again.asked_at, ctx));
+        }
+    }
+
+    fn judge(&self, request: &Request, since: Duration, now: Instant) -> Judged {
+        match self.identities.ask(&request.identity, request.force, now) {
+            Answer::Refuse(verdict) if self.is_doubtful(&verdict, since) => Judged::Doubt(verdict.run().id),
+            Answer::Refuse(verdict) => Judged::Refuse(verdict),
+            Answer::Wait => Judged::Wait,
+            Answer::Write => Judged::Write,
         }
     }
 
     /// Decides on one request: refuses it, lets it wait, or puts it into the next transaction.
     fn admit(&mut self, request: Request, now: Instant, ctx: &mut Context<Self>) -> Slot {
-        match self.identities.ask(&request.identity, request.force, now) {
-            Answer::Refuse(verdict) => {
-                self.refused(&verdict, request, now);
+        self.admit_since(request, now, ctx)
+    }
+
+    /// The same for one that was asked at `asked_at`.
+    fn admit_since(&mut self, request: Request, asked_at: Instant, ctx: &mut Context<Self>) -> Slot {
+        let since = self.age();
+        match self.judge(&request, since, self.clock.now()) {
+            Judged::Refuse(verdict) => {
+                self.refused(&verdict, request, asked_at);
                 Slot::Ready(verdict)
             }
-            Answer::Wait => {
+            judged => {
                 let (reply, written) = oneshot::channel();
-                let identity = request.identity;
-                let caller = Caller {
-                    reply,
-                    operation: request.operation,
-                    trigger: (request.operation == Operation::Reconcile).then_some(request),
-                };
-                if self.identities.wait(&identity, caller).is_err() {
-                    unreachable!("`ask` has just said that a write is in flight, and this handler is serial");
-                }
-                Slot::Waiting(written)
-            }
-            Answer::Write => {
-                let (reply, written) = oneshot::channel();
-                self.identities.begin_write(request.identity);
-                let trigger = (request.operation == Operation::Reconcile).then(|| request.clone());
-                let caller = Caller { reply, operation: request.operation, trigger };
-                self.pending.push_back(Pending { request, caller });
-                self.write_soon(ctx);
+                self.defer(judged, request, reply, since, ctx);
                 Slot::Waiting(written)
             }
         }
     }
 
-    fn refused(&mut self, verdict: &Verdict, request: Request, now: Instant) {
-        self.count_refused(verdict, now);
+    /// Decides once more, after a look at the ledger.
+    fn admit_again(&mut self, doubt: Doubt, ctx: &mut Context<Self>) {
+        let Doubt { request, reply, since, .. } = doubt;
+        let now = self.clock.now();
+        match self.judge(&request, since, now) {
+            Judged::Refuse(verdict) => {
+                self.refused(&verdict, request, now);
+                let _ = reply.send(Ok(verdict));
+            }
+            judged => self.defer(judged, request, reply, since, ctx),
+        }
+    }
+
+    fn defer(
+        &mut self,
+        judged: Judged,
+        request: Request,
+        reply: oneshot::Sender<Written>,
+        since: Duration,
+        ctx: &mut Context<Self>,
+    ) {
+        let identity = request.identity;
+        let is_pass = request.operation == Operation::Reconcile;
+        match judged {
+            Judged::Refuse(_) => unreachable!("a refusal is answered at once"),
+            Judged::Doubt(run) => {
+                self.doubts.push(Doubt { run, request, reply, since });
+                self.look_soon(ctx);
+            }
+            Judged::Wait => {
+                let operation = request.operation;
+                let caller = Caller { reply, operation, trigger: is_pass.then_some(request) };
+                if self.identities.wait(&identity, caller).is_err() {
+                    unreachable!("`ask` has just said that a write is in flight, and this handler is serial");
+                }
+            }
+            Judged::Write => {
+                self.identities.begin_write(identity);
+                let trigger = is_pass.then(|| request.clone());
+                let caller = Caller { reply, operation: request.operation, trigger };
+                self.pending.push_back(Pending { request, caller });
+                self.write_soon(ctx);
+            }
+        }
+    }
+
+    /// Starts a look once the mailbox has been drained: one for all that wait.
+    fn look_soon(&mut self, ctx: &mut Context<Self>) {
+        if !self.looking {
+            self.looking = true;
+            ctx.spawn(fut::ready(()).map(|(), actor: &mut Self, ctx| actor.look(ctx)));
+        }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let doubts = std::mem::take(&mut self.doubts);
+        self.metrics.registry_looks.inc();
+        let runs: BTreeSet<RunId> = doubts.iter().map(|doubt| doubt.run).collect();
+        let (store, seen) = (self.store.clone(), self.age());
+        let found = async move { store.runs_by_id(runs.into_iter().collect()).await };
+        ctx.spawn(found.into_actor(self).map(move |found, actor, ctx| {
+            actor.looked(doubts, found, seen, ctx);
+            actor.looking = false;
+            if actor.doubts.is_empty() {
+                actor.finish_drain(ctx);
+            } else {
+                actor.look_soon(ctx);
+            }
+        }));
+    }
+
+    /// `seen`: when the look began.
+    fn looked(
+        &mut self,
+        doubts: Vec<Doubt>,
+        found: Result<Vec<Run>, StoreError>,
+        seen: Duration,
+        ctx: &mut Context<Self>,
+    ) {
+        let runs = match found {
+            Ok(runs) => runs,
+            Err(error) => {
+                tracing::warn!(
+                    requests = doubts.len(),
+                    error = &error as &dyn std::error::Error,
+                    "the ledger could not be asked whether runs are still active; their callers are told to try again"
+                );
+                for doubt in doubts {
+                    let _ = doubt.reply.send(Err(WriteFailed::Unavailable));
+                }
+                return;
+            }
+        };
+        let ids: BTreeSet<RunId> = runs.iter().map(|run| run.id).collect();
+        for run in runs {
+            if run.is_active() {
+                self.foreign.insert(run.id, run.identity);
+            }
+            self.changed(Arc::new(run), seen, ctx);
+        }
+        for doubt in doubts {
+            if !ids.contains(&doubt.run) {
+                self.identities.gone(&doubt.request.identity, doubt.run);
+            }
+            self.admit_again(doubt, ctx);
+        }
+    }
+
+    /// The pass of the identity's workspace that was asked for again.
+    fn again_of(&self, identity: &IdentityHash) -> Option<&Again> {
+        let holder = self.identities.holder(identity)?;
+        (holder.operation == Operation::Reconcile).then(|| self.again.get(&holder.workspace_id)).flatten()
+    }
+
+    /// `asked_at`: when the request was made for the first time.
+    fn refused(&mut self, verdict: &Verdict, request: Request, asked_at: Instant) {
+        self.count_refused(verdict, self.clock.now());
         let run = verdict.run();
         let dry_run = |context: &serde_json::Map<String, serde_json::Value>| {
             context.get("dry_run").is_some_and(|value| value == true)
         };
-        let sees_all = run.status != Status::Running && !dry_run(&run.context);
+        // A pass that has not begun, or began after it was asked for, sees all there was to see.
+        let begun_before =
+            run.status == Status::Running && run.started_at.is_none_or(|begun| begun < asked_at);
+        let sees_all = !begun_before && !dry_run(&run.context);
         if request.operation == Operation::Reconcile && !dry_run(&request.context) && !sees_all {
-            self.again.entry(request.workspace_id).or_insert(request);
+            self.again.entry(request.workspace_id).or_insert(Again { request, asked_at });
         }
     }
 
@@ -334,14 +560,18 @@ impl RunRegistry {
 
     /// Starts a transaction once the mailbox has been drained, so that all that came together goes together.
     fn write_soon(&mut self, ctx: &mut Context<Self>) {
-        if !self.writing {
-            self.writing = true;
+        if !self.write_due && self.writing < self.limits.writes_max {
+            self.write_due = true;
             ctx.spawn(fut::ready(()).map(|(), actor: &mut Self, ctx| actor.write(ctx)));
         }
     }
 
     fn write(&mut self, ctx: &mut Context<Self>) {
+        self.write_due = false;
         let size = self.pending.len().min(self.limits.batch_max);
+        if size == 0 {
+            return;
+        }
         let (requests, callers): (Vec<Request>, Vec<(IdentityHash, Caller)>) = self
             .pending
             .drain(..size)
@@ -350,27 +580,36 @@ impl RunRegistry {
                 (pending.request, (identity, pending.caller))
             })
             .unzip();
+        self.writing += 1;
         self.metrics.admission_batch.observe(size as f64);
-        let store = self.store.clone();
+        let (store, seen) = (self.store.clone(), self.age());
         let written = async move { store.admit(requests).await };
         ctx.spawn(written.into_actor(self).map(move |result, actor, ctx| {
-            actor.written(callers, result);
+            actor.written(callers, result, seen);
             actor.last_batch = Some((actor.clock.now(), size));
-            actor.writing = false;
+            actor.writing -= 1;
             if actor.pending.is_empty() {
                 actor.finish_drain(ctx);
             } else {
                 actor.write_soon(ctx);
             }
         }));
+        if !self.pending.is_empty() {
+            self.write_soon(ctx);
+        }
     }
 
-    fn written(&mut self, callers: Vec<(IdentityHash, Caller)>, result: Result<Vec<Admitted>, StoreError>) {
+    fn written(
+        &mut self,
+        callers: Vec<(IdentityHash, Caller)>,
+        result: Result<Vec<Admitted>, StoreError>,
+        seen: Duration,
+    ) {
         match result {
             Ok(admitted) => {
                 let mut accepted = Vec::new();
                 for ((identity, caller), outcome) in callers.into_iter().zip(admitted) {
-                    self.answer(identity, caller, outcome, &mut accepted);
+                    self.answer(identity, caller, outcome, seen, &mut accepted);
                 }
                 if !accepted.is_empty() {
                     self.announce(accepted);
@@ -399,6 +638,7 @@ impl RunRegistry {
         identity: IdentityHash,
         caller: Caller,
         outcome: Admitted,
+        seen: Duration,
         accepted: &mut Vec<Arc<Run>>,
     ) {
         let now = self.clock.now();
@@ -406,13 +646,13 @@ impl RunRegistry {
             Admitted::Accepted(run) => {
                 self.count_verdict(caller.operation, "accepted");
                 let written = Arc::new(run.clone());
-                let (_, waiters) = self.identities.end_write(run);
+                let (_, waiters) = self.identities.end_write(run, seen);
                 accepted.push(written.clone());
                 let _ = caller.reply.send(Ok(Verdict::Accepted(written)));
                 waiters
             }
             Admitted::Held(holder) => {
-                let (holder, mut waiters) = self.identities.end_write(holder);
+                let (holder, mut waiters) = self.identities.end_write(holder, seen);
                 waiters.insert(0, caller);
                 debug_assert_eq!(holder.identity, identity, "the store answers in the order of the requests");
                 waiters
@@ -460,6 +700,7 @@ impl RunRegistry {
 
     fn expire(&mut self, ctx: &mut Context<Self>) {
         self.identities.expire(self.clock.now(), EXPIRE_MAX);
+        self.look_after_passes(ctx);
         self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
         ctx.run_later(EXPIRE_EVERY, Self::expire);
     }
@@ -478,7 +719,7 @@ impl RunRegistry {
         let counts = flushed.values().map(|(_, count)| *count).collect();
         let store = self.store.clone();
         let written = async move { store.count_duplicates(counts).await };
-        self.look_up(&flushed, ctx);
+        self.look_up_refused(&flushed, ctx);
         ctx.spawn(written.into_actor(self).map(move |result, actor, _| match result {
             Ok(()) => actor.duplicates_counted(flushed),
             Err(error) => {
@@ -492,17 +733,27 @@ impl RunRegistry {
     }
 
     /// Looks up what became of the runs that requests were refused for and that are active as far as memory knows.
-    fn look_up(&self, refused: &Duplicates, ctx: &mut Context<Self>) {
+    fn look_up_refused(&self, refused: &Duplicates, ctx: &mut Context<Self>) {
         let is_active = |identity| self.identities.holder(identity).is_some_and(|run| run.is_active());
         let active = refused.iter().filter(|(_, (identity, _))| is_active(identity));
-        let ids: Vec<_> = active.map(|(run, _)| *run).take(LOOKED_UP_MAX).collect();
+        self.look_up(active.map(|(run, _)| *run).take(LOOKED_UP_MAX).collect(), ctx);
+    }
+
+    /// Looks up the passes that others wait for to end: those of another instance end without a word to this one.
+    fn look_after_passes(&self, ctx: &mut Context<Self>) {
+        let passes = self.again.values().filter_map(|again| self.identities.holder(&again.request.identity));
+        let ids = passes.map(|run| run.id).take(LOOKED_UP_MAX).collect();
+        self.look_up(ids, ctx);
+    }
+
+    fn look_up(&self, ids: Vec<RunId>, ctx: &mut Context<Self>) {
         if ids.is_empty() {
             return;
         }
-        let store = self.store.clone();
+        let (store, seen) = (self.store.clone(), self.age());
         let ended = async move { store.ended(ids).await };
-        ctx.spawn(ended.into_actor(self).map(|ended, actor, ctx| match ended {
-            Ok(runs) => runs.into_iter().for_each(|run| actor.changed(Arc::new(run), ctx)),
+        ctx.spawn(ended.into_actor(self).map(move |ended, actor, ctx| match ended {
+            Ok(runs) => runs.into_iter().for_each(|run| actor.changed(Arc::new(run), seen, ctx)),
             Err(error) => tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "runs that requests were refused for could not be looked up; they are at the next refusal"
@@ -532,7 +783,7 @@ impl RunRegistry {
 
     /// Answers those who wait for the drain once nothing is under way any more and the counts are written.
     fn finish_drain(&mut self, ctx: &mut Context<Self>) {
-        if self.draining.is_empty() || self.writing || !self.pending.is_empty() {
+        if self.draining.is_empty() || self.writing > 0 || !self.pending.is_empty() || self.looking {
             return;
         }
         let callers = std::mem::take(&mut self.draining);

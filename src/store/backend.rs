@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::error::{Problem, StoreError};
+use super::postgres::Target;
 use super::statement::{Statement, sql};
 use super::types::{SqlInstant, sql as types};
 use super::writer::Writer;
@@ -40,6 +41,8 @@ pub enum Backend {
     Postgres {
         /// All connections.
         pool: Pool<AsyncPgConnection>,
+        /// Where they lead.
+        target: Target,
         /// For its shift alone.
         clock: Clock,
     },
@@ -210,7 +213,7 @@ impl Backend {
                 })
                 .await?
             }
-            Self::Postgres { pool, clock } => {
+            Self::Postgres { pool, clock, .. } => {
                 let mut conn = pool.get().await?;
                 on_postgres(&mut conn, mode, clock, body).await
             }

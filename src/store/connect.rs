@@ -70,11 +70,7 @@ fn without_password(url: &str) -> String {
 
 /// Opens the pools, empty as yet, after a look at what is between us and PostgreSQL. Must be called on the runtime that will use them: a connection's driver
 /// dies with the runtime that it was made on.
-pub async fn open(
-    url: &DatabaseUrl,
-    config: &DatabaseConfig,
-    clock: Clock,
-) -> Result<Backend, StoreError> {
+pub async fn open(url: &DatabaseUrl, config: &DatabaseConfig, clock: Clock) -> Result<Backend, StoreError> {
     Ok(match url {
         DatabaseUrl::Sqlite(path) => {
             let connection = sqlite_pool(path, config, Access::ReadWrite, 1)?;
@@ -88,7 +84,7 @@ pub async fn open(
         DatabaseUrl::Postgres(url) => {
             let target = Target::of(url.expose_secret(), config)?;
             target.refuse_transaction_pooler().await?;
-            Backend::Postgres { pool: postgres_pool(target, config)?, clock }
+            Backend::Postgres { pool: postgres_pool(target.clone(), config)?, target, clock }
         }
     })
 }
@@ -177,7 +173,11 @@ fn postgres_pool(target: Target, config: &DatabaseConfig) -> Result<Pool<AsyncPg
         }
         .boxed()
     });
-    pool(AsyncDieselConnectionManager::new_with_config(String::new(), manager), config, config.connections_max)
+    pool(
+        AsyncDieselConnectionManager::new_with_config(String::new(), manager),
+        config,
+        config.connections_max,
+    )
 }
 
 fn pool<C>(

@@ -46,9 +46,9 @@ pub enum StoreError {
         /// How many.
         missing: usize,
     },
-    /// The database has migrations that this program does not know.
+    /// The database has a migration that this program does not know and cannot live with.
     #[error(
-        "the database's schema is newer than this program (it has migration `{version}`, which this program does not know): use a newer atlasd"
+        "the database's schema is newer than this program (it has migration `{version}`, which this program does not know and cannot live with): use a newer atlasd"
     )]
     SchemaNewer {
         /// The first unknown version.

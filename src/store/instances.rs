@@ -72,8 +72,7 @@ pub async fn heartbeat(
     instance: InstanceId,
     lease: Duration,
 ) -> Result<Heartbeat, StoreError> {
-    const RENEW: &str =
-        "UPDATE instances SET heartbeat_at = $1, lease_until = $2, lost_at = NULL \
+    const RENEW: &str = "UPDATE instances SET heartbeat_at = $1, lease_until = $2, lost_at = NULL \
          WHERE id = $3 AND stopped_at IS NULL";
     const OWNED: &str = "SELECT id, lease_token, cancel_requested_at IS NOT NULL AS cancelled FROM operation_runs \
          WHERE lease_owner = $1 AND status = 'running' ORDER BY id";

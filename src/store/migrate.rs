@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use diesel::ConnectionError;
 use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::sqlite::Sqlite;
-use diesel::ConnectionError;
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -110,16 +110,32 @@ pub fn known_versions_postgres() -> BTreeSet<String> {
     versions::<Pg>(&POSTGRES).expect("the embedded migrations have names")
 }
 
-/// Compares what a database has with what this program knows.
+/// What a database says of its schema.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// The migrations that it has.
+    pub versions: BTreeSet<String>,
+    /// Those that a program which does not know them cannot live with (table `schema_breaks`).
+    pub breaks: BTreeSet<String>,
+}
+
+/// Compares what a database has with what this program knows. A program may run on a schema that is newer, so that an
+/// old and a new instance can live side by side while one is replaced by the other: migrations only add, and one that
+/// does more says so in `schema_breaks`. Newer and older at once is nobody's schema.
 ///
 /// # Errors
 /// [`StoreError::SchemaNewer`], [`StoreError::SchemaOlder`].
-pub fn check(applied: &BTreeSet<String>) -> Result<(), StoreError> {
-    let known = known_versions();
-    if let Some(version) = applied.difference(&known).next() {
+pub fn check(applied: &Applied) -> Result<(), StoreError> {
+    check_known(applied, &known_versions())
+}
+
+fn check_known(applied: &Applied, known: &BTreeSet<String>) -> Result<(), StoreError> {
+    let missing = known.difference(&applied.versions).count();
+    let mut unknown = applied.versions.difference(known);
+    if let Some(version) = unknown.find(|version| missing > 0 || applied.breaks.contains(*version)) {
         return Err(StoreError::SchemaNewer { version: version.clone() });
     }
-    match known.difference(applied).count() {
+    match missing {
         0 => Ok(()),
         missing => Err(StoreError::SchemaOlder { missing }),
     }
@@ -142,12 +158,14 @@ where
     EmbeddedMigrations: MigrationSource<DB>,
 {
     let applied = conn.applied_migrations().map_err(refused)?;
-    let applied: BTreeSet<String> = applied.iter().map(ToString::to_string).collect();
+    // On a schema that is only newer there is nothing to do, whoever can live with it: `Store::open` says that.
+    let applied =
+        Applied { versions: applied.iter().map(ToString::to_string).collect(), ..Applied::default() };
     if let Err(error @ StoreError::SchemaNewer { .. }) = check(&applied) {
         return Err(error);
     }
     let known = versions::<DB>(source).map_err(refused)?;
-    Ok(known.difference(&applied).cloned().collect())
+    Ok(known.difference(&applied.versions).cloned().collect())
 }
 
 fn apply<DB, C>(conn: &mut C, source: EmbeddedMigrations) -> Result<Vec<String>, StoreError>
@@ -197,4 +215,28 @@ fn unreachable_database(error: ConnectionError) -> StoreError {
 
 fn refused(source: Failure) -> StoreError {
     StoreError::Refused { operation: "migrating", source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(versions: &[&str]) -> BTreeSet<String> {
+        versions.iter().map(ToString::to_string).collect()
+    }
+
+    fn checked(versions: &[&str], breaks: &[&str]) -> Result<(), StoreError> {
+        check_known(&Applied { versions: set(versions), breaks: set(breaks) }, &set(&["0001", "0002"]))
+    }
+
+    #[test]
+    fn a_newer_schema_is_lived_with_unless_it_says_otherwise() {
+        assert!(checked(&["0001", "0002"], &[]).is_ok());
+        assert!(checked(&["0001", "0002", "0003"], &[]).is_ok());
+        assert!(checked(&["0001", "0002", "0003"], &["0002"]).is_ok(), "a break that is known is no break");
+        let broken = checked(&["0001", "0002", "0003", "0004"], &["0004"]);
+        assert!(matches!(broken, Err(StoreError::SchemaNewer { version }) if version == "0004"));
+        assert!(matches!(checked(&["0001"], &[]), Err(StoreError::SchemaOlder { missing: 1 })));
+        assert!(matches!(checked(&["0001", "0003"], &[]), Err(StoreError::SchemaNewer { .. })));
+    }
 }

@@ -27,6 +27,8 @@ mod claims;
 mod directory;
 mod doctor;
 mod instances;
+mod listen;
+mod passes;
 mod reconcile;
 mod runs;
 mod settle;
@@ -34,13 +36,14 @@ mod snapshots;
 mod tenant_leases;
 
 pub use error::StoreError;
+pub use listen::Hint;
 pub use lock::SqliteLock;
 pub use migrate::{
     known_versions, known_versions_postgres, migrate, migrate_with, pending, pending_with, revert_all,
 };
 pub use records::*;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backend::{Backend, Engine};
@@ -54,6 +57,7 @@ use crate::domain::operation::Operation;
 use crate::domain::reconcile::{Observation, Repair};
 use crate::domain::run::{Attempt, Lease, Run, Settlement};
 use crate::ids::{InstanceId, RunId, SnapshotId, TenantId, TokenId, WorkspaceId};
+use crate::metrics::Metrics;
 
 /// The door. Clones share the pools.
 #[derive(Clone)]
@@ -62,6 +66,8 @@ pub struct Store {
     backend: Backend,
     /// Where every operation runs: it must outlive the pools, whose connections die with it.
     runtime: tokio::runtime::Handle,
+    /// Hints for other instances.
+    outbox: listen::Outbox,
     /// How long `close` waits for operations that are under way: what one of them can take.
     patience: Duration,
 }
@@ -81,7 +87,7 @@ impl Store {
         })
     }
 
-    /// Opens the pools on `runtime`, checks that the schema is exactly the one that this program knows.
+    /// Opens the pools on `runtime`, checks that this program can live with the schema.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`], [`StoreError::SchemaOlder`], [`StoreError::SchemaNewer`], [`StoreError::Url`],
@@ -102,11 +108,12 @@ impl Store {
         let backend = opening.await.unwrap_or_else(|error| {
             Err(StoreError::Unavailable { operation: "opening", source: Box::new(error) })
         })?;
-        Ok(Self { backend, runtime, patience })
+        Ok(Self { backend, runtime, outbox: listen::Outbox::default(), patience })
     }
 
     /// Closes the pools; operations that are under way end first.
     pub async fn close(&self) {
+        self.outbox.close();
         let (backend, patience) = (self.backend.clone(), self.patience);
         let closing = self.runtime.spawn(async move { backend.close(patience).await });
         // A runtime that is gone has closed everything already.
@@ -241,12 +248,44 @@ impl Store {
         self.spawn(async move { instances::instances(&backend).await }).await
     }
 
+    /// Starts to listen for hints of other instances, once per store; they come in batches, first of all a
+    /// [`Hint::Rescan`]. On SQLite, where there are none, the receiver's other end is gone from the start.
+    pub fn listen(&self, me: InstanceId, metrics: &Metrics) -> tokio::sync::mpsc::Receiver<Vec<Hint>> {
+        match &self.backend {
+            Backend::Sqlite { .. } => tokio::sync::mpsc::channel(1).1,
+            Backend::Postgres { target, .. } => {
+                let _on_the_long_lived_runtime = self.runtime.enter();
+                listen::start(target.clone(), self.outbox.clone(), me, metrics.clone())
+            }
+        }
+    }
+
+    /// Tells the other instances to look, soon and without waiting; nobody may hear it.
+    pub fn tell(&self, hint: Hint) {
+        self.outbox.put(hint);
+    }
+
+    /// Whether other processes may write to this ledger: on SQLite none, its file is locked.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Postgres { .. })
+    }
+
     // --- reconcile -------------------------------------------------------------------------------------------
 
     /// Running runs whose instance's lease is gone, at most `limit`.
     pub async fn orphans(&self, limit: usize) -> Result<Vec<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { reconcile::orphans(&backend, limit).await }).await
+    }
+
+    /// Those of `identities` (of reconcile) whose last pass that has ended began less than `age` ago; a dry run is none.
+    pub async fn passes_within(
+        &self,
+        identities: Vec<crate::domain::identity::IdentityHash>,
+        age: Duration,
+    ) -> Result<Vec<crate::domain::identity::IdentityHash>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { passes::within(&backend, identities, age).await }).await
     }
 
     /// Workspaces that have something for reconcile to look at (the same rule as [`Store::observe`], existence only).
@@ -289,6 +328,12 @@ impl Store {
     pub async fn run(&self, run: RunId) -> Result<Option<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { runs::run(&backend, run).await }).await
+    }
+
+    /// Those of `ids` that exist.
+    pub async fn runs_by_id(&self, ids: Vec<RunId>) -> Result<Vec<Run>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { runs::by_id(&backend, ids).await }).await
     }
 
     /// Those of `ids` that have completed.
@@ -525,26 +570,33 @@ impl Store {
     }
 }
 
-/// The migrations that a database has; none when it has no table of them.
-async fn applied_versions(backend: &Backend) -> Result<BTreeSet<String>, StoreError> {
-    const TABLE: &str = "__diesel_schema_migrations";
+/// The migrations that a database has, none when it has no table of them; and which of them break older programs.
+async fn applied_versions(backend: &Backend) -> Result<migrate::Applied, StoreError> {
     const APPLIED: &str = "SELECT version AS word FROM __diesel_schema_migrations";
+    const BREAKS: &str = "SELECT version AS word FROM schema_breaks";
     backend
         .read("checking the schema", |conn| {
             Box::pin(async move {
-                let exists = match conn.engine() {
-                    Engine::Sqlite => {
-                        "SELECT name AS word FROM sqlite_master WHERE type = 'table' AND name = $1"
-                    }
-                    Engine::Postgres => "SELECT $1 AS word WHERE to_regclass($1) IS NOT NULL",
-                };
-                let table: Option<rows::TextRow> = conn.row(sql(exists).bind(TABLE)).await?;
-                if table.is_none() {
-                    return Ok(BTreeSet::new());
+                let mut applied = migrate::Applied::default();
+                if has_table(conn, "__diesel_schema_migrations").await? {
+                    let versions: Vec<rows::TextRow> = conn.rows(sql(APPLIED)).await?;
+                    applied.versions = versions.into_iter().map(|row| row.word).collect();
                 }
-                let versions: Vec<rows::TextRow> = conn.rows(sql(APPLIED)).await?;
-                Ok(versions.into_iter().map(|row| row.word).collect())
+                if has_table(conn, "schema_breaks").await? {
+                    let breaks: Vec<rows::TextRow> = conn.rows(sql(BREAKS)).await?;
+                    applied.breaks = breaks.into_iter().map(|row| row.word).collect();
+                }
+                Ok(applied)
             })
         })
         .await
+}
+
+async fn has_table(conn: &mut backend::Conn<'_>, name: &'static str) -> Result<bool, error::Problem> {
+    let text = match conn.engine() {
+        Engine::Sqlite => "SELECT name AS word FROM sqlite_master WHERE type = 'table' AND name = $1",
+        Engine::Postgres => "SELECT $1 AS word WHERE to_regclass($1) IS NOT NULL",
+    };
+    let table: Option<rows::TextRow> = conn.row(sql(text).bind(name)).await?;
+    Ok(table.is_some())
 }

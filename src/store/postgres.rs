@@ -126,7 +126,10 @@ impl Target {
     /// # Errors
     /// When the server does not answer, or not as demanded.
     pub async fn connect_raw(&self) -> Result<(Client, Driver), ConnectionError> {
-        self.config.connect(self.tls.clone()).await.map_err(|error| ConnectionError::BadConnection(told(&error)))
+        self.config
+            .connect(self.tls.clone())
+            .await
+            .map_err(|error| ConnectionError::BadConnection(told(&error)))
     }
 
     /// A connection, whose driver runs on the current runtime.
@@ -196,7 +199,8 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, StoreError> {
     }
     if roots.is_empty() {
         return Err(StoreError::Tls(
-            "the platform has no certificate authorities: name a file with some in database.tls_ca_file".into(),
+            "the platform has no certificate authorities: name a file with some in database.tls_ca_file"
+                .into(),
         ));
     }
     Ok(roots)
@@ -245,7 +249,11 @@ mod tests {
         assert!(refused.contains("db.example") && refused.contains("database.allow_plaintext"), "{refused}");
         assert_eq!(spoken("postgres://a@db.example/l?sslmode=disable", true), Ok(SslMode::Disable));
         assert_eq!(spoken("postgres://a@db.example/l", true), Ok(SslMode::Prefer));
-        assert!(spoken("postgres://a@db.example/l?sslmode=verify-ca", false).unwrap_err().contains("verify-full"));
-        assert!(spoken("postgres://a@db.example/l?sslrootcert=x", false).unwrap_err().contains("tls_ca_file"));
+        assert!(
+            spoken("postgres://a@db.example/l?sslmode=verify-ca", false).unwrap_err().contains("verify-full")
+        );
+        assert!(
+            spoken("postgres://a@db.example/l?sslrootcert=x", false).unwrap_err().contains("tls_ca_file")
+        );
     }
 }

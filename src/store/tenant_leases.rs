@@ -42,8 +42,7 @@ pub async fn take(conn: &mut Conn<'_>, tenant: TenantId, instance: InstanceId) -
         return Ok(true);
     }
     let now = conn.now().await?;
-    let taken: Option<NumberRow> =
-        conn.row(sql(TAKE).bind(tenant.0).bind(instance.0).bind(now)).await?;
+    let taken: Option<NumberRow> = conn.row(sql(TAKE).bind(tenant.0).bind(instance.0).bind(now)).await?;
     Ok(taken.is_some())
 }
 
