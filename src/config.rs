@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::domain::operation::Operation;
 use crate::domain::reconcile::Limits;
+use crate::domain::retention::Rules;
 use crate::domain::retry::RetryPolicy;
 
 /// Everything that the file may say.
@@ -30,6 +31,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// Reconcile.
     pub reconcile: ReconcileConfig,
+    /// How much of the past is kept.
+    pub retention: RetentionConfig,
     /// Stopping.
     pub shutdown: ShutdownConfig,
     /// HTTP.
@@ -68,6 +71,9 @@ pub struct Span(#[serde(with = "humantime_serde")] pub Duration);
 impl Span {
     const fn secs(secs: u64) -> Self {
         Self(Duration::from_secs(secs))
+    }
+    const fn days(days: u64) -> Self {
+        Self::secs(days * 24 * 60 * 60)
     }
     const fn millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
@@ -162,6 +168,26 @@ section!(
         candidates_max: usize = 1000,
         /// Repairs listed in a run's context at the most; all are counted.
         listed_max: usize = 200,
+    }
+);
+
+section!(
+    /// Retention: what is old, or too much, goes.
+    RetentionConfig {
+        /// How often the ledger is pruned.
+        every: Span = Span::secs(3600),
+        /// Rows removed in one transaction at the most.
+        batch_max: usize = 500,
+        /// How long a completed run is kept, with its attempts and the items of a restore.
+        runs_max_age: Span = Span::days(90),
+        /// Completed runs of one operation and tenant (or workspace) kept at the most.
+        runs_keep_per_tenant: usize = 10_000,
+        /// How long the attempts of a completed run are kept.
+        attempts_max_age: Span = Span::days(30),
+        /// How long a snapshot is kept.
+        snapshots_max_age: Span = Span::days(90),
+        /// Snapshots of one tenant kept at the most.
+        snapshots_keep_per_tenant: usize = 1000,
     }
 );
 
@@ -411,7 +437,64 @@ impl Config {
         for (name, credential) in &self.credentials {
             credential.validate(name)?;
         }
+        self.validate_retention()
+    }
+
+    /// A run that went before its cooldown was over would be accepted again; a snapshot that went before the runs that
+    /// name it could not be looked at.
+    fn validate_retention(&self) -> Result<(), ConfigError> {
+        let retention = &self.retention;
+        let seconds = |span: Duration| humantime::format_duration(span).to_string();
+        let invalid = |message: String| Err(ConfigError::Invalid(message));
+        for operation in Operation::ALL {
+            let cooldown = self.cooldown(operation);
+            if *retention.runs_max_age <= cooldown {
+                return invalid(format!(
+                    "expected retention.runs_max_age to be more than the cooldown of {operation} ({}), got {}: a run \
+                     stays until its cooldown is over",
+                    seconds(cooldown),
+                    seconds(*retention.runs_max_age)
+                ));
+            }
+        }
+        if *retention.snapshots_max_age < *retention.runs_max_age {
+            return invalid(format!(
+                "expected retention.snapshots_max_age to be at least retention.runs_max_age ({}), got {}: runs refer to \
+                 snapshots",
+                seconds(*retention.runs_max_age),
+                seconds(*retention.snapshots_max_age)
+            ));
+        }
+        if retention.every.is_zero() || retention.attempts_max_age.is_zero() {
+            return invalid(
+                "expected retention.every and retention.attempts_max_age to be more than 0s".to_owned(),
+            );
+        }
+        if !(1..=10_000).contains(&retention.batch_max) {
+            return invalid(format!(
+                "expected retention.batch_max in 1..=10000, got {}",
+                retention.batch_max
+            ));
+        }
+        if retention.runs_keep_per_tenant == 0 || retention.snapshots_keep_per_tenant == 0 {
+            return invalid(
+                "expected retention.runs_keep_per_tenant and retention.snapshots_keep_per_tenant to be at least 1"
+                    .to_owned(),
+            );
+        }
         Ok(())
+    }
+
+    /// What retention may remove.
+    pub fn retention_rules(&self) -> Rules {
+        let retention = &self.retention;
+        Rules {
+            runs_max_age: *retention.runs_max_age,
+            runs_keep: retention.runs_keep_per_tenant,
+            attempts_max_age: *retention.attempts_max_age,
+            snapshots_max_age: *retention.snapshots_max_age,
+            snapshots_keep: retention.snapshots_keep_per_tenant,
+        }
     }
 
     /// The cooldown of an operation.
@@ -473,6 +556,30 @@ impl CredentialConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_retention_that_would_break_a_promise_is_refused() {
+        let told = |text: &str| Config::parse(text).unwrap().validate().map_err(|error| error.to_string());
+        assert_eq!(told(""), Ok(()));
+        assert_eq!(told("[retention]\nruns_max_age = \"16m\"\n"), Ok(()));
+        for (text, message) in [
+            ("runs_max_age = \"15m\"", "more than the cooldown of assignments.fetch (15m), got 15m"),
+            (
+                "[operations.\"assignments.restore\"]\ncooldown = \"100d\"",
+                "more than the cooldown of assignments.restore (3months 8days 16h 19m 12s), got 2months 29days",
+            ),
+            ("snapshots_max_age = \"1d\"", "at least retention.runs_max_age"),
+            ("every = \"0s\"", "more than 0s"),
+            ("attempts_max_age = \"0s\"", "more than 0s"),
+            ("batch_max = 0", "1..=10000, got 0"),
+            ("batch_max = 10001", "1..=10000, got 10001"),
+            ("runs_keep_per_tenant = 0", "at least 1"),
+            ("snapshots_keep_per_tenant = 0", "at least 1"),
+        ] {
+            let error = told(&format!("[retention]\n{text}\n")).expect_err(text);
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn a_bad_file_is_told_by_key_and_place_and_never_by_its_text() {

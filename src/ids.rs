@@ -48,6 +48,10 @@ row_id!(
     SnapshotId
 );
 row_id!(
+    /// A restore run: the adapter run of a restore.
+    RestoreId
+);
+row_id!(
     /// An API token's row (never the token).
     TokenId
 );

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use atlasd::domain::assignment::PolicyChanges;
 use atlasd::domain::failure::{Code, Failure};
-use atlasd::domain::reconcile::{Limits, Observation, Repair, decide};
+use atlasd::domain::reconcile::{AdapterId, Limits, Observation, Repair, decide};
 use atlasd::domain::run::{AttemptOutcome, Outcome, Run, Status};
 use atlasd::ids::{InstanceId, RunId, SnapshotId};
-use atlasd::store::{CandidateFilter, SnapshotEnd};
+use atlasd::store::{CandidateFilter, RestoreEnd, SnapshotEnd};
 use support::*;
 
 const FILTER: CandidateFilter =
@@ -127,7 +127,7 @@ on_each_engine! {
         let (seen, repair) = candidate(lab).await;
         assert_eq!(repair, Repair::CompleteFromAdapter);
         let adapter = seen.adapter.as_ref().unwrap();
-        assert!(adapter.of_latest_claim && adapter.snapshot_id == snapshot && !seen.lease_gone);
+        assert!(adapter.of_latest_claim && adapter.id == AdapterId::Snapshot(snapshot) && !seen.lease_gone);
         let done = repaired(lab, &seen, repair).await;
         assert_eq!((done.outcome, &done.summary_counts), (Outcome::Succeeded, &counts(8)));
         assert!(done.cooldown_until.is_some());
@@ -146,6 +146,66 @@ on_each_engine! {
         let done = repaired(lab, &seen, repair).await;
         assert_eq!((done.outcome, done.failure_summary), (Outcome::Failed, failures));
         assert_eq!(lab.store.attempts(run.id).await.unwrap()[0].outcome, AttemptOutcome::Failed);
+    }
+
+    async fn a_restore_whose_adapter_run_ended_is_completed_from_it(lab: &Lab) {
+        for outcome in [Outcome::Succeeded, Outcome::Failed] {
+            let run = lab.restoring().await;
+            let restore = lab.store.begin_restore(lease(&run), false).await.unwrap().unwrap();
+            let failures = match outcome {
+                Outcome::Failed => vec![Failure::new(Code::AssignmentsVerifyMismatch, "not as wanted")],
+                _ => Vec::new(),
+            };
+            let end = RestoreEnd { outcome, counts: counts(8), failures: failures.clone() };
+            assert!(lab.store.finish_restore(lease(&run), restore, end).await.unwrap());
+            lab.store.heartbeat(lab.instance, Duration::from_secs(3_600)).await.unwrap();
+            assert!(observed(lab).await.is_empty(), "its execution has time to complete it");
+            lab.advance(Duration::from_secs(61));
+            let (seen, repair) = candidate(lab).await;
+            assert_eq!(repair, Repair::CompleteFromAdapter);
+            let adapter = seen.adapter.as_ref().unwrap();
+            assert!(adapter.of_latest_claim && adapter.id == AdapterId::Restore(restore) && !seen.lease_gone);
+            let done = repaired(lab, &seen, repair).await;
+            assert_eq!((done.outcome, &done.summary_counts, &done.failure_summary), (outcome, &counts(8), &failures));
+            assert_eq!(done.context["restore_id"], restore.0);
+            assert!(done.cooldown_until.is_some() && observed(lab).await.is_empty());
+        }
+    }
+
+    async fn a_restore_that_died_in_the_middle_goes_back_to_the_queue(lab: &Lab) {
+        let run = lab.restoring().await;
+        lab.store.begin_restore(lease(&run), false).await.unwrap().unwrap();
+        lose_lease(lab).await;
+        let (seen, repair) = candidate(lab).await;
+        assert!(seen.adapter.as_ref().is_some_and(|adapter| adapter.of_latest_claim && adapter.terminal.is_none()));
+        assert_eq!(repair, Repair::Requeue);
+        assert_eq!(repaired(lab, &seen, repair).await.status, Status::Queued);
+    }
+
+    async fn a_restore_run_of_a_completed_run_is_closed(lab: &Lab) {
+        let run = lab.restoring().await;
+        let restore = lab.store.begin_restore(lease(&run), false).await.unwrap().unwrap();
+        let done = lab.settled(lease(&run), failed(Code::RunTimeout)).await;
+        assert!(observed(lab).await.is_empty(), "a run that ends closes its adapter runs itself");
+        lab.database.execute("UPDATE restore_runs SET state = 'building', outcome = 'pending', completed_at = NULL").unwrap();
+        let (seen, repair) = candidate(lab).await;
+        assert!(repair == Repair::CloseAdapter && seen.adapter.as_ref().is_some_and(|adapter| adapter.id == AdapterId::Restore(restore)));
+        assert_eq!(repaired(lab, &seen, repair).await, done);
+        assert_eq!(lab.database.words("SELECT state AS word FROM restore_runs"), ["abandoned"]);
+        assert!(observed(lab).await.is_empty());
+    }
+
+    async fn what_a_restore_replaced_is_no_adapter_run(lab: &Lab) {
+        let run = lab.restoring().await;
+        lab.store.begin_restore(lease(&run), false).await.unwrap().unwrap();
+        // As if it were made while the run is active.
+        let text = format!("INSERT INTO snapshots (operation_run_id, tenant_id, lease_token, kind, state, outcome, created_at, \
+            completed_at) SELECT id, tenant_id, 0, 'replaced', 'finished', 'succeeded', created_at, created_at \
+            FROM operation_runs WHERE id = {}", run.id);
+        lab.database.execute(&text).unwrap();
+        lose_lease(lab).await;
+        let (seen, repair) = candidate(lab).await;
+        assert!(repair == Repair::Requeue && matches!(seen.adapter.unwrap().id, AdapterId::Restore(_)));
     }
 
     async fn a_queued_run_that_nobody_picks_up_fails(lab: &Lab) {

@@ -76,6 +76,125 @@ fn migrations_go_up_down_and_up_on_postgres() {
     migrations_go_up_down_and_up(Engine::Postgres);
 }
 
+/// Rows of a ledger of version 0003: a completed fetch with an abandoned and a finished snapshot, and the highest id of
+/// a snapshot that is gone.
+const FETCHED: &str = "\
+    INSERT INTO workspaces (slug, name, created_at) VALUES ('contoso', 'Contoso', {now}); \
+    INSERT INTO tenants (workspace_id, external_id, name, cloud, credential, created_at, updated_at) \
+    VALUES (1, {uuid}, 'one', 'global', 'main', {now}, {now}); \
+    INSERT INTO operation_runs (workspace_id, tenant_id, initiator_name, type, status, outcome, run_identity_hash, \
+    completed_at, created_at, updated_at, priority, holds_identity) VALUES (1, 1, 'test', 'assignments.fetch', \
+    'completed', 'succeeded', '{hash}', {now}, {now}, {now}, 1, FALSE); \
+    INSERT INTO assignment_sets (hash, assignments, created_at) VALUES ('{hash}', '[]', {now}); \
+    INSERT INTO snapshots (operation_run_id, tenant_id, lease_token, state, outcome, coverage, created_at, completed_at) \
+    VALUES (1, 1, 1, 'abandoned', 'failed', '{}', {now}, {now}), \
+    (1, 1, 2, 'finished', 'succeeded', '{\"x\": {\"read\": 1}}', {now}, {now}), \
+    (1, 1, 3, 'finished', 'failed', '{}', {now}, {now}); \
+    INSERT INTO snapshot_items (snapshot_id, policy_type, policy_id, name, assignments_hash) \
+    VALUES (1, 'x', 'p', 'P', '{hash}'), (2, 'x', 'p', 'P', '{hash}'); \
+    INSERT INTO policies (tenant_id, policy_type, policy_id, name, assignments_hash, snapshot_id, read_at) \
+    VALUES (1, 'x', 'p', 'P', '{hash}', 2, {now}); \
+    DELETE FROM snapshots WHERE id = 3";
+
+/// What only the newer schema can say.
+const ELSEWHERE: &str = "\
+    INSERT INTO snapshots (operation_run_id, tenant_id, lease_token, kind, state, outcome, source_tenant, label, \
+    created_at, completed_at) VALUES (NULL, 1, 0, 'imported', 'finished', 'succeeded', {uuid}, 'mine', {now}, {now}), \
+    (1, 1, 0, 'replaced', 'finished', 'succeeded', NULL, NULL, {now}, {now}); \
+    INSERT INTO snapshot_items (snapshot_id, policy_type, policy_id, name, assignments_hash) \
+    VALUES (4, 'x', 'p', 'P', '{hash}'), (5, 'x', 'p', 'P', '{hash}'); \
+    INSERT INTO restore_runs (operation_run_id, tenant_id, lease_token, dry_run, state, outcome, created_at) \
+    VALUES (1, 1, 1, FALSE, 'building', 'pending', {now}); \
+    INSERT INTO restore_items (operation_run_id, policy_type, policy_id, name, state, base_hash, updated_at) \
+    VALUES (1, 'x', 'p', 'P', 'skipped', '{hash}', {now})";
+
+fn filled_in(engine: Engine, text: &str) -> String {
+    let (now, uuid) = match engine {
+        Engine::Sqlite => ("1700000000000000", "zeroblob(16)"),
+        Engine::Postgres => ("now()", "'00000000-0000-0000-0000-000000000000'"),
+    };
+    text.replace("{now}", now).replace("{uuid}", uuid).replace("{hash}", &"a".repeat(64))
+}
+
+/// The snapshots, their items and the policies, as text.
+fn fetched(database: &Database) -> Vec<String> {
+    let texts = [
+        "SELECT 's' || id || ' ' || operation_run_id || ' ' || lease_token || ' ' || state || ' ' || outcome || ' ' \
+         || CAST(coverage AS text) || ' ' || CAST(completed_at AS text) AS word FROM snapshots ORDER BY id",
+        "SELECT 'i' || snapshot_id || ' ' || policy_id || ' ' || assignments_hash AS word FROM snapshot_items ORDER BY 1",
+        "SELECT 'p' || policy_id || ' ' || snapshot_id AS word FROM policies ORDER BY 1",
+    ];
+    texts.iter().flat_map(|text| database.words(text)).collect()
+}
+
+fn has_whole_references(database: &Database) -> bool {
+    // PostgreSQL has no moment without them.
+    database.engine == Engine::Postgres
+        || database.words("SELECT \"table\" AS word FROM pragma_foreign_key_check").is_empty()
+}
+
+fn the_restores_come_and_go_with_rows_in_the_tables(engine: Engine) {
+    let database = Database::create(engine);
+    store::migrate(&database.url).unwrap();
+    store::revert_to(&database.url, "0003").unwrap();
+    let older = dump(&database);
+    database.execute(&filled_in(engine, FETCHED)).unwrap();
+    let rows = fetched(&database);
+    assert_eq!(rows.len(), 5, "{rows:?}");
+    for round in 0..2 {
+        store::migrate(&database.url).unwrap();
+        assert_eq!(fetched(&database), rows, "round {round}");
+        assert!(has_whole_references(&database));
+        assert_eq!(database.number("SELECT count(*) AS n FROM snapshots WHERE kind = 'fetched'"), 2);
+        if round == 0 {
+            database.execute(&filled_in(engine, ELSEWHERE)).expect("ids go on where they were: 4 and 5");
+        }
+        store::revert_to(&database.url, "0003").unwrap();
+        assert_eq!(dump(&database), older, "round {round}");
+        assert_eq!(fetched(&database), rows, "round {round}");
+        assert!(has_whole_references(&database));
+    }
+    store::migrate(&database.url).unwrap();
+    let orphan = "INSERT INTO snapshot_items (snapshot_id, policy_type, policy_id, name, assignments_hash) \
+         SELECT 77, 'x', 'q', 'Q', hash FROM assignment_sets";
+    assert!(database.execute(orphan).is_err(), "references are enforced as before");
+    assert!(
+        database.execute("DELETE FROM snapshots WHERE id = 2").is_err(),
+        "references are enforced as before"
+    );
+}
+
+#[test]
+fn the_restores_come_and_go_with_rows_in_the_tables_on_sqlite() {
+    the_restores_come_and_go_with_rows_in_the_tables(Engine::Sqlite);
+}
+
+#[test]
+fn the_restores_come_and_go_with_rows_in_the_tables_on_postgres() {
+    the_restores_come_and_go_with_rows_in_the_tables(Engine::Postgres);
+}
+
+/// The process dies between the loss of the table and its return: the file is as it was.
+#[test]
+fn a_migration_that_dies_in_the_middle_has_changed_nothing() {
+    let up = include_str!("../migrations/sqlite/0004_restores/up.sql");
+    let (before, _) = up.split_once("INSERT INTO snapshots (").expect("the table is filled anew");
+    assert!(before.contains("DROP TABLE snapshots;"));
+    let database = Database::create(Engine::Sqlite);
+    store::migrate(&database.url).unwrap();
+    store::revert_to(&database.url, "0003").unwrap();
+    database.execute(&filled_in(Engine::Sqlite, FETCHED)).unwrap();
+    let (older, rows) = (dump(&database), fetched(&database));
+    // The connection is dropped with its transaction open.
+    database.execute(&format!("BEGIN IMMEDIATE; {before}")).unwrap();
+    assert_eq!((dump(&database), fetched(&database)), (older, rows.clone()));
+    // A table that is not filled again cannot be committed.
+    let error = database.execute(&format!("BEGIN IMMEDIATE; {before}; COMMIT")).unwrap_err();
+    assert!(error.contains("FOREIGN KEY"), "{error}");
+    store::migrate(&database.url).unwrap();
+    assert_eq!(fetched(&database), rows);
+}
+
 #[test]
 fn both_engines_have_the_same_tables_columns_indexes_and_triggers() {
     assert_eq!(store::known_versions(), store::known_versions_postgres());
@@ -185,6 +304,69 @@ on_each_engine! {
             ("run_attempts", "INSERT INTO run_attempts (run_id, attempt, lease_token, instance_id, started_at, outcome) SELECT run_id, attempt, lease_token, instance_id, started_at, outcome FROM run_attempts"),
         ] {
             refused(lab, constraint, text).await;
+        }
+    }
+
+    async fn every_check_of_a_restore_refuses(lab: &Lab) {
+        let run = lab.restoring().await;
+        lab.store.begin_restore(lease(&run), false).await.unwrap();
+        let hash = "a".repeat(64);
+        let set = match lab.engine { Engine::Sqlite => "1", Engine::Postgres => "now()" };
+        lab.database.execute(&format!(
+            "INSERT INTO assignment_sets (hash, assignments, created_at) VALUES ('{hash}', '[]', {set}); \
+             INSERT INTO restore_items (operation_run_id, policy_type, policy_id, name, state, base_hash, wanted_hash, \
+             updated_at) VALUES ({}, 'x', 'p', 'P', 'planned', '{hash}', '{hash}', {set})", run.id)).unwrap();
+        let sent = format!("sent_hash = '{hash}', replaced_hash = '{hash}', sent_at = updated_at");
+        for (constraint, change) in [
+            ("state_known", "state = 'lost'".to_owned()),
+            ("sent_over_a_stored_set", format!("state = 'sent', {sent}, base_hash = NULL")),
+            ("sent_over_a_stored_set", format!("state = 'sent', sent_hash = '{hash}', sent_at = updated_at")),
+            ("sent_at_when_sent", format!("state = 'sent', sent_hash = '{hash}', replaced_hash = '{hash}'")),
+            ("sent_before_verified", "state = 'sent'".to_owned()),
+            ("sent_before_verified", format!("state = 'verified', verified_hash = '{hash}'")),
+            ("verified_was_read", format!("state = 'verified', {sent}")),
+            ("unsent_while_planned", sent.clone()),
+            ("unsent_while_planned", format!("verified_hash = '{hash}'")),
+            ("failed_has_code", "state = 'failed'".to_owned()),
+            ("failed_has_code", "code = 'run.timeout', message = ''".to_owned()),
+            ("message_of_code", "state = 'failed', code = 'run.timeout'".to_owned()),
+            ("widens_is_array", "widens = '{}'".to_owned()),
+            ("calls_not_negative", "calls = -1".to_owned()),
+            ("base_hash", format!("base_hash = '{}'", "b".repeat(64))),
+        ] {
+            refused(lab, constraint, &format!("UPDATE restore_items SET {change}")).await;
+        }
+        for (constraint, text) in [
+            ("restore_runs_claimed", "UPDATE restore_runs SET lease_token = 0"),
+            ("restore_runs_state_known", "UPDATE restore_runs SET state = 'x', outcome = 'failed', completed_at = created_at"),
+            ("restore_runs_pending_while_building", "UPDATE restore_runs SET outcome = 'failed'"),
+            ("restore_runs_completed_at_when_ended", "UPDATE restore_runs SET state = 'finished', outcome = 'failed'"),
+            ("restore_runs_of_claim", "INSERT INTO restore_runs (operation_run_id, tenant_id, lease_token, dry_run, state, outcome, created_at) SELECT operation_run_id, tenant_id, lease_token, dry_run, state, outcome, created_at FROM restore_runs"),
+        ] {
+            refused(lab, constraint, text).await;
+        }
+        for state in ["verified', verified_hash = base_hash, code = NULL, message = NULL, sent_hash = base_hash, replaced_hash = base_hash, sent_at = updated_at, name = 'P", "skipped"] {
+            lab.database.execute(&format!("UPDATE restore_items SET state = '{state}'")).unwrap();
+            let error = lab.database.execute("UPDATE restore_items SET name = 'Q'").unwrap_err();
+            assert!(error.contains("a verified or skipped item never changes"), "{error}");
+            lab.database.execute(&format!("DELETE FROM restore_items; INSERT INTO restore_items (operation_run_id, \
+                policy_type, policy_id, name, state, base_hash, updated_at) \
+                VALUES ({}, 'x', 'p', 'P', 'planned', '{hash}', {set})", run.id)).unwrap();
+        }
+    }
+
+    async fn a_snapshot_without_a_run_is_an_imported_one(lab: &Lab) {
+        let run = lab.running().await;
+        lab.store.begin_snapshot(lease(&run)).await.unwrap();
+        for (constraint, change) in [
+            ("without_run_when_imported", "operation_run_id = NULL"),
+            ("without_run_when_imported", "kind = 'imported', lease_token = 0"),
+            ("claim_when_fetched", "kind = 'replaced'"),
+            ("claim_when_fetched", "lease_token = 0"),
+            ("kind_known", "kind = 'x', lease_token = 0"),
+            ("source_when_imported", "source_tenant = (SELECT external_id FROM tenants LIMIT 1)"),
+        ] {
+            refused(lab, constraint, &format!("UPDATE snapshots SET {change}")).await;
         }
     }
 

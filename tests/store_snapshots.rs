@@ -71,7 +71,7 @@ on_each_engine! {
         assert!(lab.store.finish_snapshot(lease(&run), id, end(), PolicyChanges::default()).await.unwrap());
 
         let snapshot = lab.store.snapshot(id).await.unwrap().unwrap();
-        assert_eq!((snapshot.operation_run_id, snapshot.tenant_id, snapshot.workspace_id), (run.id, lab.tenant(), lab.workspace));
+        assert_eq!((snapshot.operation_run_id, snapshot.tenant_id, snapshot.workspace_id), (Some(run.id), lab.tenant(), lab.workspace));
         assert_eq!((snapshot.outcome, &snapshot.summary_counts, &snapshot.coverage), (Outcome::Succeeded, &end().counts, &end().coverage));
         assert!(snapshot.completed_at.is_some());
         let first = lab.store.snapshot_items(id, page(3, None)).await.unwrap();

@@ -110,7 +110,10 @@ struct Side {
 
 impl Side {
     async fn load(store: &Store, snapshot: &Snapshot, page_items: usize) -> Result<Self, Problem> {
-        let run = store.run(snapshot.operation_run_id).await?;
+        let run = match snapshot.operation_run_id {
+            Some(run) => store.run(run).await?,
+            None => None,
+        };
         let mut items = BTreeMap::new();
         let mut page = PageRequest { limit: page_items, cursor: None };
         loop {

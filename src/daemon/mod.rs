@@ -9,6 +9,7 @@
 pub mod hints;
 pub mod options;
 pub mod pulse;
+pub mod retention;
 pub mod triggers;
 pub mod watch;
 
@@ -265,6 +266,7 @@ struct Built {
     pulse: tokio::task::JoinHandle<()>,
     watch: tokio::task::JoinHandle<()>,
     hints: tokio::task::JoinHandle<()>,
+    retention: tokio::task::JoinHandle<()>,
 }
 
 impl Built {
@@ -346,6 +348,7 @@ impl Built {
         let hints = runtime.spawn(hints.hand_on(store.listen(instance, &metrics)));
         let pulse = runtime.spawn(pulse.beat(leased_at));
         let watch = runtime.spawn(watch.watch());
+        let retention = runtime.spawn(retention::Retention::new(store.clone(), &config).keep());
         Ok(Self {
             store,
             instance,
@@ -360,6 +363,7 @@ impl Built {
             pulse,
             watch,
             hints,
+            retention,
         })
     }
 
@@ -387,6 +391,7 @@ impl Built {
                     });
                 }
                 _ = &mut self.watch => return Err(DaemonError::TaskDied { task: "watch over the ledger" }),
+                _ = &mut self.retention => return Err(DaemonError::TaskDied { task: "retention" }),
             }
         }
     }
@@ -431,6 +436,7 @@ impl Built {
         self.gate.close();
         self.watch.abort();
         self.hints.abort();
+        self.retention.abort();
         // The supervisor may be what has died.
         let _ = self.supervisor.send(Drain { budget: drain }).await;
         self.board.stop_all(StopCause::Draining);

@@ -19,5 +19,6 @@ pub mod assignment;
 pub mod restore;
 
 pub mod reconcile;
+pub mod retention;
 pub mod retry;
 pub mod share;

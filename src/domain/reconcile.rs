@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::run::{AttemptOutcome, Outcome, Run, Status};
 use crate::clock::Instant;
-use crate::ids::{RunId, SnapshotId};
+use crate::ids::{RestoreId, RunId, SnapshotId};
 
 /// A candidate as the ledger shows it in one consistent read.
 #[derive(Clone, Debug)]
@@ -26,11 +26,20 @@ pub struct Observation {
     pub adapter: Option<AdapterRun>,
 }
 
-/// The adapter's own record (a snapshot for a fetch).
+/// Which record of the adapter's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdapterId {
+    /// The snapshot of a fetch.
+    Snapshot(SnapshotId),
+    /// The restore run of a restore.
+    Restore(RestoreId),
+}
+
+/// The adapter's own record.
 #[derive(Clone, Debug)]
 pub struct AdapterRun {
-    /// The snapshot.
-    pub snapshot_id: SnapshotId,
+    /// Which.
+    pub id: AdapterId,
     /// It belongs to the run's latest claim.
     pub of_latest_claim: bool,
     /// Its end, when it has one.

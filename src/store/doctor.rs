@@ -129,7 +129,7 @@ const CHECKS: &[Check] = &[
         guarantee: "G12",
         what: "every attempt and snapshot still has its run",
         text: "SELECT o.run_id FROM (SELECT run_id FROM run_attempts \
-             UNION SELECT operation_run_id FROM snapshots) o \
+             UNION SELECT operation_run_id FROM snapshots WHERE operation_run_id IS NOT NULL) o \
              WHERE NOT EXISTS (SELECT 1 FROM operation_runs r WHERE r.id = o.run_id)",
         advice: "rows of the ledger were removed by something that is not atlasd",
     },

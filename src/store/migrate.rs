@@ -100,6 +100,40 @@ pub fn revert_all(url: &DatabaseUrl) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Reverts the migrations after `version`, the latest first. For tests: what an older schema cannot say is lost.
+///
+/// # Errors
+/// As [`migrate`].
+pub fn revert_to(url: &DatabaseUrl, version: &str) -> Result<(), StoreError> {
+    match url {
+        DatabaseUrl::Sqlite(_) => revert_after::<Sqlite, _>(&mut connect_sqlite(url)?, || SQLITE, version),
+        DatabaseUrl::Postgres(_) => {
+            let config = DatabaseConfig::default();
+            with_postgres(url, &config, |conn| revert_after::<Pg, _>(conn, || POSTGRES, version))
+        }
+    }
+}
+
+fn revert_after<DB, C>(
+    conn: &mut C,
+    source: fn() -> EmbeddedMigrations,
+    version: &str,
+) -> Result<(), StoreError>
+where
+    DB: diesel::backend::Backend,
+    C: MigrationHarness<DB>,
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    let later = |conn: &mut C| -> Result<bool, StoreError> {
+        let applied = conn.applied_migrations().map_err(refused)?;
+        Ok(applied.iter().any(|applied| applied.to_string().as_str() > version))
+    };
+    while later(conn)? {
+        conn.revert_last_migration(source()).map_err(refused)?;
+    }
+    Ok(())
+}
+
 /// The versions that this program knows: the same on both engines.
 pub fn known_versions() -> BTreeSet<String> {
     versions::<Sqlite>(&SQLITE).expect("the embedded migrations have names")

@@ -19,17 +19,22 @@ mod types;
 mod writer;
 
 mod cursor;
+mod lease;
 mod lock;
 mod rows;
+mod sets;
 
 mod admission;
 mod claims;
 mod directory;
 mod doctor;
+mod imports;
 mod instances;
 mod listen;
 mod passes;
+mod prune;
 mod reconcile;
+mod restores;
 mod runs;
 mod settle;
 mod snapshots;
@@ -40,6 +45,7 @@ pub use listen::Hint;
 pub use lock::SqliteLock;
 pub use migrate::{
     known_versions, known_versions_postgres, migrate, migrate_with, pending, pending_with, revert_all,
+    revert_to,
 };
 pub use records::*;
 
@@ -542,6 +548,8 @@ impl Store {
         let backend = self.backend.clone();
         self.spawn(async move { snapshots::policies(&backend, tenant, page).await }).await
     }
+
+    // Of restores, imports and retention the operations stand in `restores`, `imports` and `prune`.
 
     // --- doctor ----------------------------------------------------------------------------------------------
 

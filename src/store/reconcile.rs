@@ -11,16 +11,17 @@ use super::error::{Problem, StoreError};
 use super::instances::live;
 use super::records::CandidateFilter;
 use super::rows::{InstantRow, NumberRow, RunRow, instant, run_columns};
-use super::runs::{Seen, abandon_snapshots, closed, complete, lock, save_completed};
+use super::runs::{Seen, abandon_adapters, closed, complete, lock, save_completed};
 use super::settle::{AttemptEnd, Over, end_attempt};
 use super::statement::{Statement, sql};
 use super::types::{Document, SqlInstant, Word, sql as types};
 use crate::clock::Instant;
 use crate::domain::counts::Counts;
 use crate::domain::failure::{Code, Failure};
-use crate::domain::reconcile::{AdapterEnd, AdapterRun, Observation, Repair};
+use crate::domain::operation::Operation;
+use crate::domain::reconcile::{AdapterEnd, AdapterId, AdapterRun, Observation, Repair};
 use crate::domain::run::{AttemptOutcome, Completion, Lease, Outcome, Run, Status};
-use crate::ids::{InstanceId, RunId, SnapshotId, WorkspaceId};
+use crate::ids::{InstanceId, RestoreId, RunId, SnapshotId, WorkspaceId};
 
 /// A run whose owner is not alive at `$1`.
 const LEASE_GONE: &str =
@@ -60,11 +61,14 @@ fn candidates() -> String {
     format!(
         "((r.status = 'running' AND ({LEASE_GONE} OR EXISTS (SELECT 1 FROM snapshots s \
          WHERE s.operation_run_id = r.id AND s.lease_token = r.lease_token AND s.state <> 'building' \
+         AND s.completed_at <= $3) OR EXISTS (SELECT 1 FROM restore_runs s \
+         WHERE s.operation_run_id = r.id AND s.lease_token = r.lease_token AND s.state <> 'building' \
          AND s.completed_at <= $3))) \
          OR (r.status = 'queued' AND r.updated_at <= $2 AND coalesce(r.next_attempt_at, r.created_at) <= $2 \
          AND EXISTS (SELECT 1 FROM instances i WHERE {} AND i.started_at <= $2) \
          AND NOT {TENANT_BUSY}) \
          OR (r.status = 'completed' AND r.id IN (SELECT s.operation_run_id FROM snapshots s \
+         WHERE s.state = 'building' UNION ALL SELECT s.operation_run_id FROM restore_runs s \
          WHERE s.state = 'building')))",
         live!("$1")
     )
@@ -72,7 +76,8 @@ fn candidates() -> String {
 
 /// What can be a candidate at all, both few: without it all runs of a workspace would be looked at.
 const IN_QUESTION: &str = "r.id IN (SELECT a.id FROM operation_runs a WHERE a.status IN ('queued', 'running') \
-     UNION ALL SELECT b.operation_run_id FROM snapshots b WHERE b.state = 'building')";
+     UNION ALL SELECT b.operation_run_id FROM snapshots b WHERE b.state = 'building' \
+     UNION ALL SELECT c.operation_run_id FROM restore_runs c WHERE c.state = 'building')";
 
 fn bound(statement: Statement, filter: &CandidateFilter, now: Instant) -> Statement {
     statement.bind(now).bind(before(now, filter.queued_max)).bind(before(now, filter.adapter_grace))
@@ -115,13 +120,13 @@ struct SeenRow {
     #[diesel(sql_type = Bool)]
     tenant_busy: bool,
     #[diesel(sql_type = Nullable<BigInt>)]
-    snapshot_id: Option<i64>,
+    adapter_id: Option<i64>,
     #[diesel(sql_type = Nullable<BigInt>)]
-    snapshot_token: Option<i64>,
+    adapter_token: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
-    snapshot_outcome: Option<Word<Outcome>>,
+    adapter_outcome: Option<Word<Outcome>>,
     #[diesel(sql_type = Nullable<types::Instant>)]
-    snapshot_ended_at: Option<SqlInstant>,
+    adapter_ended_at: Option<SqlInstant>,
 }
 
 /// See [`super::Store::observe`].
@@ -132,16 +137,20 @@ pub async fn observe(
     except: RunId,
     limit: usize,
 ) -> Result<Vec<Observation>, StoreError> {
-    // The latest snapshot of a run; for a completed run the one that is still open.
+    // The latest adapter run of a run (a run has those of one kind); for a completed run the one that is still open.
     let text = format!(
         concat!(
             "SELECT ",
             run_columns!(),
             ", (r.status = 'running' AND {gone}) AS lease_gone, \
              {busy} AS tenant_busy, \
-             a.id AS snapshot_id, a.lease_token AS snapshot_token, a.outcome AS snapshot_outcome, \
-             a.completed_at AS snapshot_ended_at \
-             FROM operation_runs r LEFT JOIN snapshots a ON a.id = (SELECT s.id FROM snapshots s \
+             coalesce(f.id, p.id) AS adapter_id, coalesce(f.lease_token, p.lease_token) AS adapter_token, \
+             coalesce(f.outcome, p.outcome) AS adapter_outcome, \
+             coalesce(f.completed_at, p.completed_at) AS adapter_ended_at \
+             FROM operation_runs r LEFT JOIN snapshots f ON f.id = (SELECT s.id FROM snapshots s \
+             WHERE s.operation_run_id = r.id AND s.kind = 'fetched' AND (r.status <> 'completed' OR s.state = 'building') \
+             ORDER BY s.lease_token DESC LIMIT 1) \
+             LEFT JOIN restore_runs p ON p.id = (SELECT s.id FROM restore_runs s \
              WHERE s.operation_run_id = r.id AND (r.status <> 'completed' OR s.state = 'building') \
              ORDER BY s.lease_token DESC LIMIT 1) \
              WHERE r.workspace_id = $4 AND r.id <> $5 \
@@ -175,14 +184,18 @@ async fn served_since(conn: &mut Conn<'_>, now: Instant) -> Result<Option<Instan
 fn observation(row: SeenRow, served_since: Option<Instant>) -> Observation {
     let run = Run::from(row.run);
     let token = run.lease_token.0;
-    let end = row.snapshot_ended_at.zip(row.snapshot_outcome);
+    let end = row.adapter_ended_at.zip(row.adapter_outcome);
+    let name = |id| match run.operation {
+        Operation::Restore => AdapterId::Restore(RestoreId(id)),
+        Operation::Fetch | Operation::Reconcile => AdapterId::Snapshot(SnapshotId(id)),
+    };
     Observation {
         lease_gone: row.lease_gone,
         tenant_busy: row.tenant_busy,
         served_since,
-        adapter: row.snapshot_id.map(|id| AdapterRun {
-            snapshot_id: SnapshotId(id),
-            of_latest_claim: row.snapshot_token == Some(token),
+        adapter: row.adapter_id.map(|id| AdapterRun {
+            id: name(id),
+            of_latest_claim: row.adapter_token == Some(token),
             terminal: end.map(|(SqlInstant(at), Word(outcome))| AdapterEnd { at, outcome }),
         }),
         run,
@@ -222,7 +235,7 @@ async fn close_adapter(conn: &mut Conn<'_>, run: Run, now: Instant) -> Result<Op
     if run.status != Status::Completed {
         return Ok(None);
     }
-    let closed = abandon_snapshots(conn, run.id, now).await?;
+    let closed = abandon_adapters(conn, run.id, now).await?;
     Ok((closed > 0).then_some(run))
 }
 
@@ -244,9 +257,15 @@ async fn from_adapter(
     cooldown: Duration,
     now: Instant,
 ) -> Result<Option<Run>, Problem> {
-    const TEXT: &str = "SELECT id, outcome, summary_counts, failure_summary FROM snapshots \
+    const SNAPSHOT: &str = "SELECT id, outcome, summary_counts, failure_summary FROM snapshots \
          WHERE operation_run_id = $1 AND lease_token = $2 AND state <> 'building'";
-    let row: Option<EndRow> = conn.row(sql(TEXT).bind(run.id.0).bind(run.lease_token.0)).await?;
+    const RESTORE: &str = "SELECT id, outcome, summary_counts, failure_summary FROM restore_runs \
+         WHERE operation_run_id = $1 AND lease_token = $2 AND state <> 'building'";
+    let (text, name) = match run.operation {
+        Operation::Restore => (RESTORE, "restore_id"),
+        Operation::Fetch | Operation::Reconcile => (SNAPSHOT, "snapshot_id"),
+    };
+    let row: Option<EndRow> = conn.row(sql(text).bind(run.id.0).bind(run.lease_token.0)).await?;
     let Some(row) = row.filter(|_| run.status == Status::Running) else { return Ok(None) };
     let mut failures = row.failure_summary.0;
     let failed = row.outcome.0 != Outcome::Succeeded;
@@ -258,7 +277,7 @@ async fn from_adapter(
         counts: row.summary_counts.0,
         failures: if failed { failures } else { Vec::new() },
         // As the execution would have had it.
-        context: serde_json::Map::from_iter([("snapshot_id".to_owned(), row.id.into())]),
+        context: serde_json::Map::from_iter([(name.to_owned(), row.id.into())]),
         cooldown,
     };
     let lease = Lease { run_id: run.id, token: run.lease_token };

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+mod prune;
+mod restore;
+
+pub use prune::{PruneRequest, PruneStep, Pruned};
+pub use restore::{ImportedPolicy, ItemEnd, NewImport, RestoreEnd, RestoreItem};
+
 use crate::clock::Instant;
 use crate::domain::assignment::{AssignmentSet, AssignmentsHash};
 use crate::domain::counts::Counts;
@@ -376,22 +382,40 @@ pub struct SnapshotEnd {
     pub coverage: BTreeMap<String, Coverage>,
 }
 
-/// A snapshot: the adapter run of a fetch.
+/// Where a snapshot comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotKind {
+    /// A fetch read it: its adapter run.
+    Fetched,
+    /// Somebody imported it.
+    Imported,
+    /// What a restore replaced, for its undo.
+    Replaced,
+}
+
+/// A snapshot of a tenant's assignments.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Snapshot {
     /// Its id.
     pub id: SnapshotId,
-    /// The run that made it.
-    pub operation_run_id: RunId,
+    /// Where it comes from.
+    pub kind: SnapshotKind,
+    /// The run that made it, or whose replaced sets it holds; absent for an imported one.
+    pub operation_run_id: Option<RunId>,
     /// The tenant.
     pub tenant_id: TenantId,
     /// The tenant's workspace.
     pub workspace_id: WorkspaceId,
     /// `succeeded` when everything in scope was read, `failed` when something was not.
     pub outcome: Outcome,
-    /// When the fetch began.
+    /// The directory that it was read from, where that is not the tenant's own: imported ones alone.
+    pub source_tenant: Option<Uuid>,
+    /// What somebody called it: imported ones alone.
+    pub label: Option<String>,
+    /// When it began to be read; for what a restore replaced, when the first of it was.
     pub created_at: Instant,
-    /// When it ended.
+    /// When it ended; for an imported one, when it was imported.
     pub completed_at: Option<Instant>,
     /// Counts.
     pub summary_counts: Counts,

@@ -4,13 +4,14 @@ use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use serde_json::{Map, Value};
 
-use super::records::Role;
+use super::records::{Role, SnapshotKind};
 use super::types::{Document, FromWord, SqlId, SqlInstant, Word, sql};
 use crate::clock::Instant;
 use crate::domain::counts::Counts;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::identity::IdentityHash;
 use crate::domain::operation::Operation;
+use crate::domain::restore::ItemState;
 use crate::domain::run::{Attempt, AttemptOutcome, Outcome, Run, Status};
 use crate::ids::{InstanceId, LeaseToken, RunId, TenantId, UserId, WorkspaceId};
 
@@ -202,6 +203,36 @@ pub const fn role_word(role: Role) -> &'static str {
         Role::Viewer => "viewer",
         Role::Operator => "operator",
         Role::Admin => "admin",
+    }
+}
+
+impl FromWord for SnapshotKind {
+    fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "fetched" => Some(Self::Fetched),
+            "imported" => Some(Self::Imported),
+            "replaced" => Some(Self::Replaced),
+            _ => None,
+        }
+    }
+}
+
+/// The state of a restore's item as the ledger holds it.
+pub const fn item_state_word(state: ItemState) -> &'static str {
+    match state {
+        ItemState::Planned => "planned",
+        ItemState::Sent => "sent",
+        ItemState::Verified => "verified",
+        ItemState::Skipped => "skipped",
+        ItemState::Failed => "failed",
+    }
+}
+
+impl FromWord for ItemState {
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Planned, Self::Sent, Self::Verified, Self::Skipped, Self::Failed]
+            .into_iter()
+            .find(|state| item_state_word(*state) == word)
     }
 }
 

@@ -83,16 +83,19 @@ pub async fn save_completed(
 ) -> Result<bool, Problem> {
     let saved = save(conn, seen, run).await?;
     if saved {
-        abandon_snapshots(conn, run.id, now).await?;
+        abandon_adapters(conn, run.id, now).await?;
     }
     Ok(saved)
 }
 
-/// Closes the snapshots that a run's attempts left open; how many.
-pub async fn abandon_snapshots(conn: &mut Conn<'_>, run: RunId, now: Instant) -> Result<usize, Problem> {
-    const TEXT: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
+/// Closes the adapter runs that a run's attempts left open; how many.
+pub async fn abandon_adapters(conn: &mut Conn<'_>, run: RunId, now: Instant) -> Result<usize, Problem> {
+    const SNAPSHOTS: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
          WHERE operation_run_id = $2 AND state = 'building'";
-    conn.execute(sql(TEXT).bind(now).bind(run.0)).await
+    const RESTORES: &str = "UPDATE restore_runs SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
+         WHERE operation_run_id = $2 AND state = 'building'";
+    let snapshots = conn.execute(sql(SNAPSHOTS).bind(now).bind(run.0)).await?;
+    Ok(snapshots + conn.execute(sql(RESTORES).bind(now).bind(run.0)).await?)
 }
 
 /// Completes a run in memory: the outcome, and whether it goes on holding its identity.

@@ -78,8 +78,11 @@ pub const EXPECTED_INDEXES: &[ExpectedIndex] = &[
 ];
 
 /// The triggers, with what they enforce.
-pub const EXPECTED_TRIGGERS: &[(&str, &str)] =
-    &[("G4", "operation_runs_completed_is_final"), ("G12", "operation_runs_holder_stays")];
+pub const EXPECTED_TRIGGERS: &[(&str, &str)] = &[
+    ("G4", "operation_runs_completed_is_final"),
+    ("G4", "restore_items_ended_is_final"),
+    ("G12", "operation_runs_holder_stays"),
+];
 
 /// A definition without the names of schemas and with single spaces: what two spellings of one index have in common.
 pub fn normal(definition: &str) -> String {

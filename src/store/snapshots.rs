@@ -1,5 +1,5 @@
 //! Snapshots and policies: what fetches read (SPEC section 9). Every write carries its lease, and with an old one
-//! writes nothing.
+//! writes nothing. Snapshots from elsewhere are [`super::imports`] and [`super::restores`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,35 +9,20 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::backend::{Backend, Conn, Engine};
 use super::cursor::{after_id, after_policy, next_of, rows_of};
 use super::error::{Problem, StoreError};
+use super::lease::tenant_under;
 use super::records::{
-    Coverage, Page, PageRequest, Policy, Snapshot, SnapshotEnd, SnapshotItem, StoredPolicy, StoredType,
+    Coverage, Page, PageRequest, Policy, Snapshot, SnapshotEnd, SnapshotItem, SnapshotKind, StoredType,
 };
 use super::rows::{NumberRow, instant};
+use super::sets::{Sets, parsed};
 use super::statement::sql;
-use super::types::{Document, DocumentText, SqlInstant, Word, sql as types};
-use crate::clock::Instant;
-use crate::domain::assignment::{AssignmentSet, AssignmentsHash, PolicyChanges, PolicyKey};
+use super::types::{Document, DocumentText, SqlId, SqlInstant, Word, sql as types};
+use crate::domain::assignment::{AssignmentsHash, PolicyChanges, PolicyKey};
 use crate::domain::counts::Counts;
 use crate::domain::run::{Lease, Outcome};
 use crate::ids::{RunId, SnapshotId, TenantId, WorkspaceId};
 
 // --- writing ---------------------------------------------------------------------------------------------------------
-
-/// The tenant of the lease's run while the lease is good, and then the run stays as it is until the transaction ends.
-async fn tenant_under(conn: &mut Conn<'_>, lease: Lease) -> Result<Option<TenantId>, Problem> {
-    macro_rules! under_lease {
-        ($lock:literal) => {
-            concat!(
-                "SELECT tenant_id AS n FROM operation_runs WHERE id = $1 AND lease_token = $2 \
-                 AND status = 'running' AND tenant_id IS NOT NULL",
-                $lock
-            )
-        };
-    }
-    let text = if conn.lock("lock").is_empty() { under_lease!("") } else { under_lease!(" FOR SHARE") };
-    let row: Option<NumberRow> = conn.row(sql(text).bind(lease.run_id.0).bind(lease.token.0)).await?;
-    Ok(row.map(|row| TenantId(row.n)))
-}
 
 /// The tenant, while the lease is good and `snapshot` is the one that it builds.
 async fn building(
@@ -96,7 +81,17 @@ pub async fn write_type(
     const COVERED: &str = "UPDATE snapshots SET coverage = $1 WHERE id = $2";
     const CLEAR: &str = "DELETE FROM snapshot_items WHERE snapshot_id = $1 AND policy_type = $2";
     // Canonical bytes are made before the writer is taken.
-    let policies: Vec<Written> = reading.policies.into_iter().map(Written::from).collect();
+    let mut sets = Sets::default();
+    let items: Vec<WrittenItem> = reading
+        .policies
+        .into_iter()
+        .map(|policy| WrittenItem {
+            hash: sets.add_hashed(&policy.assignments, policy.hash),
+            policy_type: reading.policy_type.clone(),
+            policy_id: policy.policy_id,
+            name: policy.name,
+        })
+        .collect();
     backend
         .write("storing what was read of a type", move |conn| {
             Box::pin(async move {
@@ -112,14 +107,8 @@ pub async fn write_type(
                     conn.execute(clear).await?;
                 }
                 let now = conn.now().await?;
-                match conn.engine() {
-                    Engine::Sqlite => {
-                        write_items(conn, snapshot, &reading.policy_type, policies, now).await?;
-                    }
-                    Engine::Postgres => {
-                        write_items_as_set(conn, snapshot, &reading.policy_type, policies, now).await?;
-                    }
-                }
+                sets.store(conn, now).await?;
+                write_items(conn, snapshot, items).await?;
                 Ok(true)
             })
         })
@@ -127,70 +116,52 @@ pub async fn write_type(
 }
 
 /// A policy as it is written.
-struct Written {
-    policy_id: String,
-    name: String,
-    hash: String,
-    canonical: String,
+pub struct WrittenItem {
+    /// The catalogue's key.
+    pub policy_type: String,
+    /// As Graph gives it.
+    pub policy_id: String,
+    /// Its name.
+    pub name: String,
+    /// The hash of a set that is stored.
+    pub hash: String,
 }
 
-impl From<StoredPolicy> for Written {
-    fn from(policy: StoredPolicy) -> Self {
-        let canonical = policy.assignments.canonical();
-        Self {
-            policy_id: policy.policy_id,
-            name: policy.name,
-            hash: policy.hash.to_string(),
-            canonical: String::from_utf8(canonical).expect("canonical JSON is UTF-8"),
-        }
-    }
-}
-
-async fn write_items(
+/// Writes items of a snapshot that it does not have yet.
+pub async fn write_items(
     conn: &mut Conn<'_>,
     snapshot: SnapshotId,
-    policy_type: &str,
-    policies: Vec<Written>,
-    now: Instant,
+    items: Vec<WrittenItem>,
 ) -> Result<(), Problem> {
-    const SET: &str = "INSERT INTO assignment_sets (hash, assignments, created_at) VALUES ($1, $2, $3) \
-         ON CONFLICT (hash) DO NOTHING";
     const ITEM: &str = "INSERT INTO snapshot_items (snapshot_id, policy_type, policy_id, name, assignments_hash) \
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (snapshot_id, policy_type, policy_id) DO NOTHING";
-    for policy in policies {
-        conn.execute(sql(SET).bind(policy.hash.clone()).bind(policy.canonical).bind(now)).await?;
-        let item = sql(ITEM)
-            .bind(snapshot.0)
-            .bind(policy_type.to_owned())
-            .bind(policy.policy_id)
-            .bind(policy.name)
-            .bind(policy.hash);
-        conn.execute(item).await?;
-    }
-    Ok(())
-}
-
-/// ORDER: sets are inserted by hash, so that two fetches that share sets cannot wait for each other.
-async fn write_items_as_set(
-    conn: &mut Conn<'_>,
-    snapshot: SnapshotId,
-    policy_type: &str,
-    policies: Vec<Written>,
-    now: Instant,
-) -> Result<(), Problem> {
-    const SETS: &str = "INSERT INTO assignment_sets (hash, assignments, created_at) \
-         SELECT DISTINCT ON (b.hash) b.hash, b.assignments, $3 FROM unnest($1, $2) AS b (hash, assignments) \
-         ORDER BY b.hash ON CONFLICT (hash) DO NOTHING";
     const ITEMS: &str = "INSERT INTO snapshot_items (snapshot_id, policy_type, policy_id, name, assignments_hash) \
-         SELECT $1, $2, b.policy_id, b.name, b.hash FROM unnest($3, $4, $5) AS b (policy_id, name, hash) \
+         SELECT $1, b.policy_type, b.policy_id, b.name, b.hash \
+         FROM unnest($2, $3, $4, $5) AS b (policy_type, policy_id, name, hash) \
          ON CONFLICT (snapshot_id, policy_type, policy_id) DO NOTHING";
-    let hashes: Vec<String> = policies.iter().map(|policy| policy.hash.clone()).collect();
-    let sets: Vec<String> = policies.iter().map(|policy| policy.canonical.clone()).collect();
-    let (ids, names): (Vec<_>, Vec<_>) =
-        policies.into_iter().map(|policy| (policy.policy_id, policy.name)).unzip();
-    conn.execute(sql(SETS).bind(hashes.clone()).bind(sets).bind(now)).await?;
-    let items = sql(ITEMS).bind(snapshot.0).bind(policy_type.to_owned()).bind(ids).bind(names).bind(hashes);
-    conn.execute(items).await?;
+    if conn.engine() == Engine::Sqlite {
+        for item in items {
+            let statement = sql(ITEM)
+                .bind(snapshot.0)
+                .bind(item.policy_type)
+                .bind(item.policy_id)
+                .bind(item.name)
+                .bind(item.hash);
+            conn.execute(statement).await?;
+        }
+        return Ok(());
+    }
+    let mut columns: [Vec<String>; 4] = Default::default();
+    for item in items {
+        let [types, ids, names, hashes] = &mut columns;
+        types.push(item.policy_type);
+        ids.push(item.policy_id);
+        names.push(item.name);
+        hashes.push(item.hash);
+    }
+    let [types, ids, names, hashes] = columns;
+    let statement = sql(ITEMS).bind(snapshot.0).bind(types).bind(ids).bind(names).bind(hashes);
+    conn.execute(statement).await?;
     Ok(())
 }
 
@@ -271,12 +242,19 @@ pub async fn known_policies(
     Ok(known.collect())
 }
 
+/// A row of `snapshots`, with its workspace.
 #[derive(QueryableByName)]
-struct SnapshotRow {
+pub struct SnapshotRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
-    #[diesel(sql_type = BigInt)]
-    operation_run_id: i64,
+    #[diesel(sql_type = Text)]
+    kind: Word<SnapshotKind>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    operation_run_id: Option<i64>,
+    #[diesel(sql_type = Nullable<types::Id>)]
+    source_tenant: Option<SqlId>,
+    #[diesel(sql_type = Nullable<Text>)]
+    label: Option<String>,
     #[diesel(sql_type = BigInt)]
     tenant_id: i64,
     #[diesel(sql_type = BigInt)]
@@ -294,14 +272,18 @@ struct SnapshotRow {
 }
 
 /// A select of snapshots with their workspace, up to its conditions.
-const SNAPSHOTS: &str = "SELECT s.id, s.operation_run_id, s.tenant_id, t.workspace_id, s.outcome, s.created_at, \
-     s.completed_at, s.summary_counts, s.coverage FROM snapshots s JOIN tenants t ON t.id = s.tenant_id WHERE ";
+pub const SNAPSHOTS: &str = "SELECT s.id, s.kind, s.operation_run_id, s.source_tenant, s.label, s.tenant_id, \
+     t.workspace_id, s.outcome, s.created_at, s.completed_at, s.summary_counts, s.coverage \
+     FROM snapshots s JOIN tenants t ON t.id = s.tenant_id WHERE ";
 
 impl From<SnapshotRow> for Snapshot {
     fn from(row: SnapshotRow) -> Self {
         Self {
             id: SnapshotId(row.id),
-            operation_run_id: RunId(row.operation_run_id),
+            kind: row.kind.0,
+            operation_run_id: row.operation_run_id.map(RunId),
+            source_tenant: row.source_tenant.map(|SqlId(id)| id),
+            label: row.label,
             tenant_id: TenantId(row.tenant_id),
             workspace_id: WorkspaceId(row.workspace_id),
             outcome: row.outcome.0,
@@ -336,7 +318,8 @@ pub async fn snapshots(
 /// See [`super::Store::snapshot`].
 pub async fn snapshot(backend: &Backend, id: SnapshotId) -> Result<Option<Snapshot>, StoreError> {
     let mut statement = sql(SNAPSHOTS);
-    statement.push("s.id = ");
+    // One that is still being imported is not there yet.
+    statement.push("(s.kind <> 'imported' OR s.state = 'finished') AND s.id = ");
     statement.push_value(id.0);
     let row: Option<SnapshotRow> = backend
         .read("reading a snapshot", move |conn| Box::pin(async move { conn.row(statement).await }))
@@ -379,22 +362,18 @@ pub async fn snapshot_items(
             })
         })
         .await?;
-    let items: Result<Vec<SnapshotItem>, StoreError> =
-        rows.into_iter().map(|row| item(row, OPERATION)).collect();
+    let items: Result<Vec<SnapshotItem>, Problem> = rows.into_iter().map(item).collect();
+    let items = items.map_err(|problem| problem.during(OPERATION))?;
     let key = |item: &SnapshotItem| (item.policy_type.clone(), item.policy_id.clone());
-    Ok(next_of(items?, page.limit, key))
+    Ok(next_of(items, page.limit, key))
 }
 
-fn item(row: ItemRow, operation: &'static str) -> Result<SnapshotItem, StoreError> {
-    let assignments: AssignmentSet = serde_json::from_str(&row.assignments).map_err(|_| {
-        let what = format!("assignment set {}: expected its normal form", row.assignments_hash.0);
-        StoreError::Corrupt { operation, what }
-    })?;
+fn item(row: ItemRow) -> Result<SnapshotItem, Problem> {
     Ok(SnapshotItem {
+        assignments: parsed(row.assignments_hash.0, &row.assignments)?,
         policy_type: row.policy_type,
         policy_id: row.policy_id,
         name: row.name,
-        assignments,
         assignments_hash: row.assignments_hash.0,
     })
 }

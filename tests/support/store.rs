@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use atlasd::clock::Clock;
@@ -14,7 +14,7 @@ use atlasd::domain::counts::{CountKey, Counts};
 use atlasd::domain::failure::{Code, Failure};
 use atlasd::domain::identity::IdentityHash;
 use atlasd::domain::operation::Operation;
-use atlasd::domain::run::{Completion, Lease, Outcome, Run, Settlement};
+use atlasd::domain::run::{Completion, HandBackReason, Lease, Outcome, Run, Settlement};
 use atlasd::ids::{InstanceId, RunId, TenantId, WorkspaceId};
 use atlasd::store::{self, Admitted, Claim, NewInstance, NewTenant, Settled, Store};
 
@@ -67,7 +67,7 @@ pub struct Lab {
     pub workspace: WorkspaceId,
     pub tenants: Vec<TenantId>,
     pub instance: InstanceId,
-    next_identity: AtomicU8,
+    next_identity: AtomicU16,
 }
 
 /// The cooldown that the tests settle with.
@@ -95,7 +95,7 @@ impl Lab {
             workspace,
             tenants,
             instance: InstanceId::fresh(),
-            next_identity: AtomicU8::new(1),
+            next_identity: AtomicU16::new(1),
         };
         lab.register(lab.instance, false).await;
         lab
@@ -117,7 +117,10 @@ impl Lab {
 
     /// A request with an identity that no other request of this lab has.
     pub fn request(&self) -> Request {
-        self.request_of(self.tenant(), identity(self.next_identity.fetch_add(1, Ordering::Relaxed)))
+        let [high, low] = self.next_identity.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let mut bytes = [low; 32];
+        bytes[31] ^= high;
+        self.request_of(self.tenant(), IdentityHash(bytes))
     }
 
     pub fn request_of(&self, tenant: TenantId, identity: IdentityHash) -> Request {
@@ -131,6 +134,25 @@ impl Lab {
             context: serde_json::Map::new(),
             force: false,
         }
+    }
+
+    /// A restore with these inputs, of an identity of its own.
+    pub fn restore_request(&self, inputs: serde_json::Value) -> Request {
+        let context = serde_json::Map::from_iter([("inputs".to_owned(), inputs)]);
+        Request { operation: Operation::Restore, context, ..self.request() }
+    }
+
+    /// A restore of the first tenant that is running.
+    pub async fn restoring(&self) -> Run {
+        self.accepted(self.restore_request(serde_json::json!({}))).await;
+        self.claimed().await
+    }
+
+    /// The lease of a claim that another has followed.
+    pub async fn reclaimed(&self, run: &Run) -> Run {
+        let back = Settlement::HandBack { reason: HandBackReason::Fenced };
+        self.settled(lease(run), back).await;
+        self.claimed().await
     }
 
     pub fn reconcile_request(&self) -> Request {

@@ -22,7 +22,7 @@ fn seen(status: Status) -> Observation {
 
 fn adapter(terminal: Option<(i64, Outcome)>, of_latest_claim: bool) -> Option<AdapterRun> {
     let terminal = terminal.map(|(seconds, outcome)| AdapterEnd { at: at(seconds), outcome });
-    Some(AdapterRun { snapshot_id: SnapshotId(1), of_latest_claim, terminal })
+    Some(AdapterRun { id: AdapterId::Snapshot(SnapshotId(1)), of_latest_claim, terminal })
 }
 
 fn after(observation: &Observation, seconds: i64) -> Option<Repair> {
