@@ -486,6 +486,15 @@ pub async fn count_duplicates(backend: &Backend, mut counts: Vec<DuplicateCount>
     }
     // ORDER: by id; an admission that locks the same rows by hash may deadlock with it, and tries again by itself.
     counts.sort_unstable_by_key(|count| count.run_id);
+    // A statement writes a row once.
+    counts.dedup_by(|later, first| {
+        let is_same = later.run_id == first.run_id;
+        if is_same {
+            first.count += later.count;
+            first.last_at = first.last_at.max(later.last_at);
+        }
+        is_same
+    });
     let mut tries = 0;
     loop {
         let counts = counts.clone();
