@@ -13,7 +13,10 @@
 //! [`RegistryLimits::memory_max`], or on an execution of this very process: any other waits for a look at the ledger, one
 //! for all that wait (SPEC section 5). What is new needs no such care: the database judges it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+mod duplicates;
+mod looks;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +33,7 @@ use crate::domain::admission::{Request, Verdict};
 use crate::domain::identities::{Answer, Identities};
 use crate::domain::identity::IdentityHash;
 use crate::domain::operation::Operation;
-use crate::domain::run::{Lease, Run, Status};
+use crate::domain::run::{Run, Status};
 use crate::ids::{RunId, WorkspaceId};
 use crate::metrics::{Answered, Metrics};
 use crate::store::{Admitted, DuplicateCount, Hint, Store, StoreError};
@@ -353,20 +356,6 @@ impl RunRegistry {
         self.began.elapsed()
     }
 
-    /// Whether a refusal rests on too old a memory. `since`: when the request came.
-    fn is_doubtful(&self, verdict: &Verdict, since: Duration) -> bool {
-        let Some(memory_max) = self.limits.memory_max else { return false };
-        let run = verdict.run();
-        let lease = Lease { run_id: run.id, token: run.lease_token };
-        if run.status == Status::Running && self.board.holds(lease) && !self.board.is_closed() {
-            // Nobody else may end it while it executes here.
-            return false;
-        }
-        let new_enough = since.min(self.age().saturating_sub(memory_max));
-        // What memory began with has no age: it is as old as the start took.
-        !self.identities.seen(&run.identity).is_some_and(|seen| !seen.is_zero() && seen >= new_enough)
-    }
-
     /// A run was as `run` shows it at `seen`.
     fn changed(&mut self, run: Arc<Run>, seen: Duration, ctx: &mut Context<Self>) {
         self.identities.observe(run.clone(), seen);
@@ -413,19 +402,6 @@ impl RunRegistry {
         }
     }
 
-    /// Decides once more, after a look at the ledger.
-    fn admit_again(&mut self, doubt: Doubt, ctx: &mut Context<Self>) {
-        let Doubt { request, reply, since, .. } = doubt;
-        let now = self.clock.now();
-        match self.judge(&request, since, now) {
-            Judged::Refuse(verdict) => {
-                self.refused(&verdict, request, now);
-                let _ = reply.send(Ok(verdict));
-            }
-            judged => self.defer(judged, request, reply, since, ctx),
-        }
-    }
-
     fn defer(
         &mut self,
         judged: Judged,
@@ -456,68 +432,6 @@ impl RunRegistry {
                 self.pending.push_back(Pending { request, caller });
                 self.write_soon(ctx);
             }
-        }
-    }
-
-    /// Starts a look once the mailbox has been drained: one for all that wait.
-    fn look_soon(&mut self, ctx: &mut Context<Self>) {
-        if !self.looking {
-            self.looking = true;
-            ctx.spawn(fut::ready(()).map(|(), actor: &mut Self, ctx| actor.look(ctx)));
-        }
-    }
-
-    fn look(&mut self, ctx: &mut Context<Self>) {
-        let doubts = std::mem::take(&mut self.doubts);
-        self.metrics.registry_looks.inc();
-        let runs: BTreeSet<RunId> = doubts.iter().map(|doubt| doubt.run).collect();
-        let (store, seen) = (self.store.clone(), self.age());
-        let found = async move { store.runs_by_id(runs.into_iter().collect()).await };
-        ctx.spawn(found.into_actor(self).map(move |found, actor, ctx| {
-            actor.looked(doubts, found, seen, ctx);
-            actor.looking = false;
-            if actor.doubts.is_empty() {
-                actor.finish_drain(ctx);
-            } else {
-                actor.look_soon(ctx);
-            }
-        }));
-    }
-
-    /// `seen`: when the look began.
-    fn looked(
-        &mut self,
-        doubts: Vec<Doubt>,
-        found: Result<Vec<Run>, StoreError>,
-        seen: Duration,
-        ctx: &mut Context<Self>,
-    ) {
-        let runs = match found {
-            Ok(runs) => runs,
-            Err(error) => {
-                tracing::warn!(
-                    requests = doubts.len(),
-                    error = &error as &dyn std::error::Error,
-                    "the ledger could not be asked whether runs are still active; their callers are told to try again"
-                );
-                for doubt in doubts {
-                    let _ = doubt.reply.send(Err(WriteFailed::Unavailable));
-                }
-                return;
-            }
-        };
-        let ids: BTreeSet<RunId> = runs.iter().map(|run| run.id).collect();
-        for run in runs {
-            if run.is_active() {
-                self.foreign.insert(run.id, run.identity);
-            }
-            self.changed(Arc::new(run), seen, ctx);
-        }
-        for doubt in doubts {
-            if !ids.contains(&doubt.run) {
-                self.identities.gone(&doubt.request.identity, doubt.run);
-            }
-            self.admit_again(doubt, ctx);
         }
     }
 
@@ -703,82 +617,6 @@ impl RunRegistry {
         self.look_after_passes(ctx);
         self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
         ctx.run_later(EXPIRE_EVERY, Self::expire);
-    }
-
-    fn flush_duplicates_and_rearm(&mut self, ctx: &mut Context<Self>) {
-        self.flush_duplicates(ctx);
-        ctx.run_later(self.limits.duplicates_flush, Self::flush_duplicates_and_rearm);
-    }
-
-    /// Writes the counts of refused requests; those that cannot be written are kept for the next time.
-    fn flush_duplicates(&mut self, ctx: &mut Context<Self>) {
-        if self.duplicates.is_empty() {
-            return;
-        }
-        let flushed = std::mem::take(&mut self.duplicates);
-        let counts = flushed.values().map(|(_, count)| *count).collect();
-        let store = self.store.clone();
-        let written = async move { store.count_duplicates(counts).await };
-        self.look_up_refused(&flushed, ctx);
-        ctx.spawn(written.into_actor(self).map(move |result, actor, _| match result {
-            Ok(()) => actor.duplicates_counted(flushed),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "counts of refused requests could not be written; they are kept for the next time"
-                );
-                actor.keep_duplicates(flushed);
-            }
-        }));
-    }
-
-    /// Looks up what became of the runs that requests were refused for and that are active as far as memory knows.
-    fn look_up_refused(&self, refused: &Duplicates, ctx: &mut Context<Self>) {
-        let is_active = |identity| self.identities.holder(identity).is_some_and(|run| run.is_active());
-        let active = refused.iter().filter(|(_, (identity, _))| is_active(identity));
-        self.look_up(active.map(|(run, _)| *run).take(LOOKED_UP_MAX).collect(), ctx);
-    }
-
-    /// Looks up the passes that others wait for to end: those of another instance end without a word to this one.
-    fn look_after_passes(&self, ctx: &mut Context<Self>) {
-        let passes = self.again.values().filter_map(|again| self.identities.holder(&again.request.identity));
-        let ids = passes.map(|run| run.id).take(LOOKED_UP_MAX).collect();
-        self.look_up(ids, ctx);
-    }
-
-    fn look_up(&self, ids: Vec<RunId>, ctx: &mut Context<Self>) {
-        if ids.is_empty() {
-            return;
-        }
-        let (store, seen) = (self.store.clone(), self.age());
-        let ended = async move { store.ended(ids).await };
-        ctx.spawn(ended.into_actor(self).map(move |ended, actor, ctx| match ended {
-            Ok(runs) => runs.into_iter().for_each(|run| actor.changed(Arc::new(run), seen, ctx)),
-            Err(error) => tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "runs that requests were refused for could not be looked up; they are at the next refusal"
-            ),
-        }));
-    }
-
-    fn duplicates_counted(&mut self, flushed: Duplicates) {
-        for (identity, count) in flushed.into_values() {
-            self.identities.touch(&identity, |run| {
-                if run.id == count.run_id {
-                    run.duplicate_count += count.count;
-                    run.last_duplicate_at = Some(count.last_at);
-                }
-            });
-        }
-    }
-
-    fn keep_duplicates(&mut self, unwritten: Duplicates) {
-        for (run_id, (identity, count)) in unwritten {
-            let fresh = (identity, DuplicateCount { count: 0, ..count });
-            let (_, kept) = self.duplicates.entry(run_id).or_insert(fresh);
-            kept.count += count.count;
-            kept.last_at = kept.last_at.max(count.last_at);
-        }
     }
 
     /// Answers those who wait for the drain once nothing is under way any more and the counts are written.
