@@ -14,5 +14,7 @@ mod crash;
 mod drain;
 mod duplicates;
 mod fetch;
+mod fleet;
+mod instances;
 mod outage;
 mod reconcile;
