@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn two_instances_part_a_burst_between_them() {
         let [one, other] = [Fleet::default(), Fleet::default()];
-        [&one, &other].map(|fleet| fleet.observe(2, 0));
+        [&one, &other].into_iter().for_each(|fleet| fleet.observe(2, 0));
         let mut taken = 0;
         for tenant in (1..=10).map(TenantId) {
             for fleet in [&one, &other] {

@@ -27,7 +27,7 @@ use super::board::Board;
 use super::death_watch::DeathWatch;
 use super::fleet::Fleet;
 use super::handle::ActorReport;
-use super::supervisor::{RunsAccepted, Supervisor};
+use super::supervisor::{Parts, RunsAccepted, Supervisor};
 use crate::clock::{Clock, Instant};
 use crate::domain::admission::{Request, Verdict};
 use crate::domain::identities::{Answer, Identities};
@@ -208,24 +208,15 @@ pub struct RunRegistry {
 
 impl RunRegistry {
     /// A registry that starts warm from what the ledger holds.
-    pub fn new(
-        store: Store,
-        clock: Clock,
-        metrics: Metrics,
-        limits: RegistryLimits,
-        supervisor: Addr<Supervisor>,
-        (board, fleet): (Board, Fleet),
-        holders: Vec<Run>,
-        watch: DeathWatch,
-    ) -> Self {
+    pub fn new(parts: &Parts, supervisor: Addr<Supervisor>, holders: Vec<Run>, watch: DeathWatch) -> Self {
         Self {
-            store,
-            clock,
-            metrics,
-            limits,
+            store: parts.store.clone(),
+            clock: parts.clock.clone(),
+            metrics: parts.metrics.clone(),
+            limits: parts.registry_limits,
             supervisor,
-            board,
-            fleet,
+            board: parts.board.clone(),
+            fleet: parts.fleet.clone(),
             began: tokio::time::Instant::now(),
             identities: Identities::warm(holders),
             pending: VecDeque::new(),

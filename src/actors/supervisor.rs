@@ -179,12 +179,8 @@ impl Supervisor {
 
     fn start_registry(&mut self, ctx: &mut Context<Self>) {
         let registry = RunRegistry::new(
-            self.parts.store.clone(),
-            self.parts.clock.clone(),
-            self.parts.metrics.clone(),
-            self.parts.registry_limits,
+            &self.parts,
             ctx.address(),
-            (self.parts.board.clone(), self.parts.fleet.clone()),
             std::mem::take(&mut self.holders),
             DeathWatch::new(ctx.address(), ChildKey::Registry),
         )

@@ -5,6 +5,7 @@
 //! poll. So a SQLite transaction costs one hop however many statements it has, and cannot be left open by a future
 //! that is dropped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::result::Error as DieselError;
@@ -42,7 +43,7 @@ pub enum Backend {
         /// All connections.
         pool: Pool<AsyncPgConnection>,
         /// Where they lead.
-        target: Target,
+        target: Arc<Target>,
         /// For its shift alone.
         clock: Clock,
     },

@@ -87,10 +87,9 @@ pub async fn claim_next(
                     if let Some(run) = claimed {
                         return Ok(Claim::Claimed(Box::new(run)));
                     }
-                    match why_nothing(conn, tenant, instance, now).await? {
-                        Some(claim) => return Ok(claim),
-                        // RACE: the run that was next has been cancelled just then: there may be another.
-                        None => {}
+                    // RACE: where there is no reason any more, what was next has been cancelled just then: look again.
+                    if let Some(claim) = why_nothing(conn, tenant, instance, now).await? {
+                        return Ok(claim);
                     }
                 }
                 Ok(Claim::Busy)

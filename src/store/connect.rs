@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
@@ -84,7 +85,11 @@ pub async fn open(url: &DatabaseUrl, config: &DatabaseConfig, clock: Clock) -> R
         DatabaseUrl::Postgres(url) => {
             let target = Target::of(url.expose_secret(), config)?;
             target.refuse_transaction_pooler().await?;
-            Backend::Postgres { pool: postgres_pool(target.clone(), config)?, target, clock }
+            Backend::Postgres {
+                pool: postgres_pool(target.clone(), config)?,
+                target: Arc::new(target),
+                clock,
+            }
         }
     })
 }

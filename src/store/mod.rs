@@ -53,6 +53,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backend::{Backend, Engine};
+use postgres::Target;
 use statement::sql;
 
 use crate::clock::{Clock, Instant};
@@ -261,7 +262,7 @@ impl Store {
             Backend::Sqlite { .. } => tokio::sync::mpsc::channel(1).1,
             Backend::Postgres { target, .. } => {
                 let _on_the_long_lived_runtime = self.runtime.enter();
-                listen::start(target.clone(), self.outbox.clone(), me, metrics.clone())
+                listen::start(Target::clone(target), self.outbox.clone(), me, metrics.clone())
             }
         }
     }
