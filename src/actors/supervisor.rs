@@ -197,7 +197,7 @@ impl Supervisor {
         self.reconcile = Some(actor.start());
     }
 
-    fn wake_tenant(&mut self, tenant: TenantId, ctx: &mut Context<Self>) {
+    fn wake_tenant(&mut self, tenant: TenantId, accepted_here: bool, ctx: &mut Context<Self>) {
         if self.draining {
             return;
         }
@@ -226,7 +226,7 @@ impl Supervisor {
             .start()
         });
         // A full mailbox already holds a wake-up.
-        let _ = address.try_send(Wake);
+        let _ = address.try_send(Wake { accepted_here });
     }
 
     /// Wakes those of `tenants` that are this instance's part; tells of the others.
@@ -242,7 +242,7 @@ impl Supervisor {
         for tenant in tenants {
             // A child may have the tenant's lease, whether it has work at the moment or not.
             if self.tenants.contains_key(&tenant) || self.parts.fleet.may_take(tenant) {
-                self.wake_tenant(tenant, ctx);
+                self.wake_tenant(tenant, tell, ctx);
             } else if tell {
                 self.parts.store.tell(Hint::Work(tenant));
             }
@@ -274,7 +274,7 @@ impl Supervisor {
             if let Some(child) = actor.tenants.get_mut(&tenant) {
                 child.resting = false;
             }
-            actor.wake_tenant(tenant, ctx);
+            actor.wake_tenant(tenant, false, ctx);
         });
     }
 
@@ -357,7 +357,7 @@ impl Handler<DueWork> for Supervisor {
 
     fn handle(&mut self, due: DueWork, ctx: &mut Self::Context) {
         for tenant in due.tenants {
-            self.wake_tenant(tenant, ctx);
+            self.wake_tenant(tenant, false, ctx);
         }
         if due.workspace_runs
             && !self.draining

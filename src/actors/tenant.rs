@@ -30,7 +30,10 @@ const CLAIM_RETRY: Duration = Duration::from_secs(1);
 /// There may be work.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Wake;
+pub struct Wake {
+    /// It came through this instance: where another one has the tenant, nobody else tells it.
+    pub accepted_here: bool,
+}
 
 /// Claim nothing more; answered when the current execution has ended.
 #[derive(Message)]
@@ -103,6 +106,8 @@ pub struct TenantAssignments {
     leased: bool,
     /// Somebody woke it while it was busy: look again before going idle.
     woken: bool,
+    /// Work came through this instance since the last claim that showed whose the tenant is.
+    accepted_here: bool,
     draining: Vec<oneshot::Sender<()>>,
     timer: Option<SpawnHandle>,
     last_pass: Option<(Instant, RunId)>,
@@ -136,6 +141,7 @@ impl TenantAssignments {
             state: State::Idle,
             leased: false,
             woken: false,
+            accepted_here: false,
             draining: Vec::new(),
             timer: None,
             last_pass: None,
@@ -197,7 +203,10 @@ impl TenantAssignments {
             Ok(Claim::Claimed(run)) => self.execute(*run, place, ctx),
             Ok(Claim::Busy | Claim::Fenced) => self.rest(Some(CLAIM_RETRY), ctx),
             Ok(Claim::Elsewhere) => {
-                self.store.tell(Hint::Work(self.tenant));
+                // Only what came through here is told: two instances that pass a hint on would do so for ever.
+                if std::mem::take(&mut self.accepted_here) {
+                    self.store.tell(Hint::Work(self.tenant));
+                }
                 self.rest(None, ctx);
             }
             Ok(Claim::Idle { next }) => {
@@ -218,6 +227,7 @@ impl TenantAssignments {
 
     fn note_lease(&mut self, claim: &Claim) {
         let leased = !matches!(claim, Claim::Elsewhere | Claim::Fenced);
+        self.accepted_here &= !leased;
         let change = match (self.leased, leased) {
             (false, true) => "taken",
             _ if matches!(claim, Claim::Elsewhere) => "elsewhere",
@@ -335,7 +345,8 @@ impl Actor for TenantAssignments {
 impl Handler<Wake> for TenantAssignments {
     type Result = ();
 
-    fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
+    fn handle(&mut self, wake: Wake, ctx: &mut Self::Context) {
+        self.accepted_here |= wake.accepted_here;
         self.look_for_work(ctx);
     }
 }

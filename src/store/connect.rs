@@ -88,6 +88,7 @@ pub async fn open(url: &DatabaseUrl, config: &DatabaseConfig, clock: Clock) -> R
             Backend::Postgres {
                 pool: postgres_pool(target.clone(), config)?,
                 target: Arc::new(target),
+                patience: *config.statement_timeout * 2,
                 clock,
             }
         }

@@ -97,6 +97,7 @@ impl RunRegistry {
         }
         for doubt in doubts {
             if !ids.contains(&doubt.run) {
+                self.foreign.remove(&doubt.run);
                 self.identities.gone(&doubt.request.identity, doubt.run);
             }
             self.admit_again(doubt, ctx);
