@@ -118,7 +118,8 @@ section!(
         retry_after_max: Span = Span::secs(300),
         /// How often an instance renews its lease.
         heartbeat: Span = Span::secs(2),
-        /// How long a lease lasts without renewal; the instance stops its executions by itself after it.
+        /// How long a lease lasts without renewal; the instance stops its executions by itself when four fifths of it have
+        /// passed.
         lease: Span = Span::secs(10),
         /// The hard deadline of an attempt.
         timeout: Span = Span::secs(30 * 60),
