@@ -102,6 +102,10 @@ section!(
         acquire_timeout: Span = Span::secs(3),
         /// How long one statement may take on PostgreSQL (`statement_timeout`), or wait for SQLite's lock.
         statement_timeout: Span = Span::secs(10),
+        /// Certificate authorities (PEM) that PostgreSQL's certificate may come from, beside the platform's.
+        tls_ca_file: Option<PathBuf> = None,
+        /// Speak to PostgreSQL on another machine without TLS where the URL does not demand it.
+        allow_plaintext: bool = false,
     }
 );
 
@@ -118,7 +122,8 @@ section!(
         retry_after_max: Span = Span::secs(300),
         /// How often an instance renews its lease.
         heartbeat: Span = Span::secs(2),
-        /// How long a lease lasts without renewal; the instance stops its executions by itself after it.
+        /// How long a lease lasts without renewal; the instance stops its executions by itself when four fifths of it have
+        /// passed.
         lease: Span = Span::secs(10),
         /// The hard deadline of an attempt.
         timeout: Span = Span::secs(30 * 60),
@@ -128,6 +133,8 @@ section!(
         idle_after: Span = Span::secs(30),
         /// Tenants that execute at the same time, at the most; the others wait in the queue.
         tenants_max: usize = 64,
+        /// How long an instance that has its part of the tenants leaves further ones to other instances.
+        share_wait: Span = Span::secs(1),
     }
 );
 
@@ -142,6 +149,8 @@ section!(
         bulk_max: usize = 1000,
         /// How often counts of refused requests are written, at the most 5 s.
         duplicates_flush: Span = Span::secs(2),
+        /// How old the memory of what another instance executes may be for a refusal to rest on it, at the most 1 s.
+        memory_max: Span = Span::secs(1),
         /// The largest caller-given `context` of a request, in bytes of JSON.
         context_bytes_max: usize = 8192,
         /// What a 503 tells the client to wait.
@@ -381,6 +390,13 @@ impl Config {
                 format!(
                     "expected admission.duplicates_flush to be at most 5s, got {}",
                     seconds(self.admission.duplicates_flush)
+                ),
+            ),
+            (
+                *self.admission.memory_max <= Duration::from_secs(1),
+                format!(
+                    "expected admission.memory_max to be at most 1s, got {}",
+                    seconds(self.admission.memory_max)
                 ),
             ),
             (

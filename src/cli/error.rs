@@ -87,7 +87,9 @@ impl CliError {
 
     fn exit_status(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Config(_) | Self::Store { source: StoreError::Url(_), .. } => 2,
+            Self::Usage(_)
+            | Self::Config(_)
+            | Self::Store { source: StoreError::Url(_) | StoreError::Tls(_) | StoreError::Pooler, .. } => 2,
             Self::Client(error) if error.is_wrong_usage() => 2,
             Self::Refused { .. } => 3,
             Self::Client(_)
