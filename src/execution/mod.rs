@@ -4,9 +4,11 @@
 //! Every execution is a task of its own on the multi-thread runtime and settles its run itself, whatever becomes of
 //! the actor that started it.
 
+pub mod breaks;
 pub mod conclude;
 pub mod fetch;
 pub mod reconcile;
+pub mod restore;
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -262,7 +264,7 @@ async fn attempt_until_stopped(attempt: Attempt, stop: &StopSignal, timeout: Dur
         match attempt.run.operation {
             Operation::Fetch => fetch::run(&attempt).await,
             Operation::Reconcile => reconcile::run(&attempt).await,
-            Operation::Restore => AttemptEnd::unexpected("this version does not execute restores"),
+            Operation::Restore => restore::run(&attempt).await,
         }
     });
     tokio::select! {
