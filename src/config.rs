@@ -30,6 +30,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// Reconcile.
     pub reconcile: ReconcileConfig,
+    /// The daemon's own look at the guarantees.
+    pub doctor: DoctorConfig,
     /// Stopping.
     pub shutdown: ShutdownConfig,
     /// HTTP.
@@ -154,6 +156,16 @@ section!(
         candidates_max: usize = 1000,
         /// Repairs listed in a run's context at the most; all are counted.
         listed_max: usize = 200,
+    }
+);
+
+section!(
+    /// The daemon's own look at the guarantees (SPEC section 12).
+    DoctorConfig {
+        /// How often a daemon checks the ledger, as `atlasd doctor` does; also once at its start.
+        every: Span = Span::secs(60 * 60),
+        /// How many of the newest runs it looks at, where a check goes through history.
+        runs_max: u32 = 10_000,
     }
 );
 
@@ -327,6 +339,7 @@ impl Config {
             ),
             (!execution.heartbeat.is_zero(), "expected execution.heartbeat to be more than 0s".to_owned()),
             (!execution.poll.is_zero(), "expected execution.poll to be more than 0s".to_owned()),
+            (!self.doctor.every.is_zero(), "expected doctor.every to be more than 0s".to_owned()),
             (execution.tenants_max >= 1, "expected execution.tenants_max to be at least 1, got 0".to_owned()),
             (
                 *self.admission.duplicates_flush <= Duration::from_secs(5),

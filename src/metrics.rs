@@ -34,6 +34,13 @@ pub struct Ended {
     pub outcome: &'static str,
 }
 
+/// A check of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Checked {
+    /// Its key, as `atlasd doctor` prints it.
+    pub check: String,
+}
+
 /// Everything that is counted. Clones share the numbers.
 #[derive(Clone)]
 pub struct Metrics {
@@ -62,6 +69,8 @@ pub struct Metrics {
     pub graph_calls: Family<Reason, Counter>,
     /// Actors that died and were started again, by kind.
     pub actor_restarts: Family<Reason, Counter>,
+    /// Rows that break a guarantee, by check; 0 is well.
+    pub doctor_broken: Family<Checked, Gauge>,
 }
 
 impl Default for Metrics {
@@ -118,6 +127,12 @@ impl Metrics {
             "Actors that died and were started again",
             actor_restarts.clone(),
         );
+        let doctor_broken = Family::default();
+        registry.register(
+            "doctor_broken",
+            "Rows of the ledger that break a guarantee, by check of `atlasd doctor`, at the last look",
+            doctor_broken.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -132,6 +147,7 @@ impl Metrics {
             reconcile_repairs,
             graph_calls,
             actor_restarts,
+            doctor_broken,
         }
     }
 

@@ -6,6 +6,7 @@
 //! ORDER of stopping: not ready -> close the gate -> drain tenants -> drain reconcile -> drain registry -> stop HTTP
 //! -> the instance's row -> close the store -> drop the system.
 
+pub mod checkup;
 pub mod options;
 pub mod pulse;
 pub mod triggers;
@@ -258,6 +259,7 @@ struct Built {
     fatal: mpsc::Receiver<Fatal>,
     pulse: tokio::task::JoinHandle<()>,
     watch: tokio::task::JoinHandle<()>,
+    checkup: tokio::task::JoinHandle<()>,
 }
 
 impl Built {
@@ -317,7 +319,7 @@ impl Built {
             gate.clone(),
             board.clone(),
             store.clone(),
-            metrics,
+            metrics.clone(),
             health.clone(),
             instance,
             clock.now(),
@@ -328,6 +330,7 @@ impl Built {
         let watch = watch::Watch::new(handle.clone(), triggers.clone(), supervisor.clone(), &config);
         let pulse = runtime.spawn(pulse.beat(leased_at));
         let watch = runtime.spawn(watch.watch());
+        let checkup = runtime.spawn(checkup::Checkup::new(store.clone(), metrics, &config).keep());
         Ok(Self {
             store,
             instance,
@@ -341,6 +344,7 @@ impl Built {
             fatal,
             pulse,
             watch,
+            checkup,
         })
     }
 
@@ -411,6 +415,7 @@ impl Built {
         );
         self.gate.close();
         self.watch.abort();
+        self.checkup.abort();
         // The supervisor may be what has died.
         let _ = self.supervisor.send(Drain { budget: drain }).await;
         self.board.stop_all(StopCause::Draining);
