@@ -138,7 +138,11 @@ impl Pulse {
                 );
             }
         }
-        self.clock.follow(heartbeat.database_now);
+        if self.store.is_shared() {
+            // Otherwise the answer tells this very clock's time of a moment ago: following that, it would fall behind
+            // a little with every beat.
+            self.clock.follow(heartbeat.database_now);
+        }
         for run in heartbeat.cancel_requested {
             self.board.stop(run, StopCause::Cancelled);
         }

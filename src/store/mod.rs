@@ -217,6 +217,11 @@ impl Store {
         self.spawn(async move { instances::instances(&backend).await }).await
     }
 
+    /// Whether other processes may write to this ledger: on SQLite none, its file is locked.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Postgres { .. })
+    }
+
     // --- reconcile -------------------------------------------------------------------------------------------
 
     /// Running runs whose instance's lease is gone, at most `limit`.
