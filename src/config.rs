@@ -35,6 +35,8 @@ pub struct Config {
     pub restore: RestoreConfig,
     /// How much of the past is kept.
     pub retention: RetentionConfig,
+    /// The daemon's own look at the guarantees.
+    pub doctor: DoctorConfig,
     /// Stopping.
     pub shutdown: ShutdownConfig,
     /// HTTP.
@@ -213,6 +215,16 @@ section!(
 );
 
 section!(
+    /// The daemon's own look at the guarantees (SPEC section 12).
+    DoctorConfig {
+        /// How often a daemon checks the ledger, as `atlasd doctor` does; also once at its start.
+        every: Span = Span::secs(60 * 60),
+        /// How many of the newest runs it looks at, where a check goes through history.
+        runs_max: u32 = 10_000,
+    }
+);
+
+section!(
     /// Stopping.
     ShutdownConfig {
         /// What running executions get to end by themselves.
@@ -384,6 +396,7 @@ impl Config {
             ),
             (!execution.heartbeat.is_zero(), "expected execution.heartbeat to be more than 0s".to_owned()),
             (!execution.poll.is_zero(), "expected execution.poll to be more than 0s".to_owned()),
+            (!self.doctor.every.is_zero(), "expected doctor.every to be more than 0s".to_owned()),
             (execution.tenants_max >= 1, "expected execution.tenants_max to be at least 1, got 0".to_owned()),
             (
                 *self.admission.duplicates_flush <= Duration::from_secs(5),

@@ -34,6 +34,13 @@ pub struct Ended {
     pub outcome: &'static str,
 }
 
+/// A check of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Checked {
+    /// Its key, as `atlasd doctor` prints it.
+    pub check: String,
+}
+
 /// Everything that is counted. Clones share the numbers.
 #[derive(Clone)]
 pub struct Metrics {
@@ -70,6 +77,8 @@ pub struct Metrics {
     pub registry_looks: Counter,
     /// Tenants whose lease this instance has taken, and given back: `taken`, `released`, `elsewhere`.
     pub tenant_leases: Family<Reason, Counter>,
+    /// Rows that break a guarantee, by check; 0 is well.
+    pub doctor_broken: Family<Checked, Gauge>,
 }
 
 impl Default for Metrics {
@@ -146,6 +155,12 @@ impl Metrics {
             "Tenant leases taken, released, found taken",
             tenant_leases.clone(),
         );
+        let doctor_broken = Family::default();
+        registry.register(
+            "doctor_broken",
+            "Rows of the ledger that break a guarantee, by check of `atlasd doctor`, at the last look",
+            doctor_broken.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -164,6 +179,7 @@ impl Metrics {
             listener_reconnects,
             registry_looks,
             tenant_leases,
+            doctor_broken,
         }
     }
 

@@ -6,6 +6,7 @@
 //! ORDER of stopping: not ready -> close the gate -> drain tenants -> drain reconcile -> drain registry -> stop HTTP
 //! -> the instance's row -> close the store -> drop the system.
 
+pub mod checkup;
 pub mod hints;
 pub mod options;
 pub mod pulse;
@@ -267,6 +268,7 @@ struct Built {
     watch: tokio::task::JoinHandle<()>,
     hints: tokio::task::JoinHandle<()>,
     retention: tokio::task::JoinHandle<()>,
+    checkup: tokio::task::JoinHandle<()>,
 }
 
 impl Built {
@@ -349,6 +351,7 @@ impl Built {
         let pulse = runtime.spawn(pulse.beat(leased_at));
         let watch = runtime.spawn(watch.watch());
         let retention = runtime.spawn(retention::Retention::new(store.clone(), &config).keep());
+        let checkup = runtime.spawn(checkup::Checkup::new(store.clone(), metrics, &config).keep());
         Ok(Self {
             store,
             instance,
@@ -364,6 +367,7 @@ impl Built {
             watch,
             hints,
             retention,
+            checkup,
         })
     }
 
@@ -437,6 +441,7 @@ impl Built {
         self.watch.abort();
         self.hints.abort();
         self.retention.abort();
+        self.checkup.abort();
         // The supervisor may be what has died.
         let _ = self.supervisor.send(Drain { budget: drain }).await;
         self.board.stop_all(StopCause::Draining);

@@ -98,7 +98,16 @@ impl Pulse {
                 self.fence();
             }
             let beat = tokio::time::timeout(self.lease, self.store.heartbeat(self.instance, self.lease));
-            match self.before(fence_at, fenced, beat).await {
+            let beat = self.before(fence_at, fenced, beat).await;
+            if !fenced && Instant::now() >= fence_at {
+                // Also where the beat was answered, while the process slept past its fence: what executes may have been
+                // taken over before the beat was written, and an answer does not tell of what began after it was sent.
+                fenced = true;
+                self.fence();
+            }
+            match beat {
+                // An answer that took longer than the lease renews nothing any more.
+                Some(Ok(Ok(heartbeat))) if heartbeat.renewed && sent.elapsed() >= self.lease => {}
                 Some(Ok(Ok(heartbeat))) if heartbeat.renewed => {
                     renewed_at = sent;
                     fenced = false;
@@ -117,12 +126,7 @@ impl Pulse {
                         "the heartbeat could not be written; tried again"
                     );
                 }
-                Some(Err(_)) => self.health.set_ledger(false),
-                None => {
-                    self.health.set_ledger(false);
-                    fenced = true;
-                    self.fence();
-                }
+                Some(Err(_)) | None => self.health.set_ledger(false),
             }
             next = (sent + self.every).max(Instant::now());
         }

@@ -557,7 +557,13 @@ impl Store {
     /// Checks what a database can show of the guarantees (SPEC section 12), one finding per check.
     pub async fn doctor(&self) -> Result<Vec<Finding>, StoreError> {
         let backend = self.backend.clone();
-        self.spawn(async move { doctor::doctor(&backend).await }).await
+        self.spawn(async move { doctor::doctor(&backend, None).await }).await
+    }
+
+    /// [`Store::doctor`] for a daemon at work: of history it looks at the `newest` runs alone.
+    pub async fn doctor_of_newest(&self, newest: u32) -> Result<Vec<Finding>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { doctor::doctor(&backend, Some(newest)).await }).await
     }
 
     /// The database's time: what admission and leases are decided by.

@@ -460,8 +460,12 @@ pub struct Policy {
 pub struct Finding {
     /// The guarantee, such as `G1`.
     pub guarantee: String,
+    /// Its short name, as in the metric `atlasd_doctor_broken`.
+    pub key: String,
     /// What was checked.
     pub check: String,
+    /// How many rows (or objects of the schema) were looked at.
+    pub looked_at: i64,
     /// How many rows break it; 0 is well.
     pub broken: i64,
     /// Some of those rows, by run id.
