@@ -236,6 +236,8 @@ section!(
         pages_max: usize = 10_000,
         /// Calls in 20 s per tenant and app.
         calls_per_20s: u32 = 1000,
+        /// Of these, calls that change something.
+        writes_per_20s: u32 = 100,
         /// Calls per second over all tenants.
         calls_per_second_global: u32 = 2000,
         /// Calls of one tenant under way at the same time.
@@ -381,6 +383,10 @@ impl Config {
                 self.graph.calls_per_20s >= 20 && self.graph.calls_per_second_global >= 1,
                 "expected graph.calls_per_20s to be at least 20 and graph.calls_per_second_global at least 1"
                     .to_owned(),
+            ),
+            (
+                self.graph.writes_per_20s >= 1,
+                "expected graph.writes_per_20s to be at least 1, got 0".to_owned(),
             ),
             (
                 self.database.connections_max >= 2,

@@ -2,6 +2,7 @@
 
 pub mod names;
 pub mod operation;
+pub mod permissions;
 pub mod policy_types;
 
 pub mod identity;

@@ -11,6 +11,8 @@ use super::assignment::{Assignment, AssignmentSet, AssignmentsHash, PolicyKey};
 use super::failure::Failure;
 use crate::clock::Instant;
 
+pub mod write;
+
 /// How far a restore got with a policy: its journal. Only `Planned` and `Sent` are followed by another state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

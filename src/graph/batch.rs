@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Cost;
 use super::client::{Call, GraphClient};
 use super::error::GraphError;
 use super::paging::Page;
@@ -81,6 +82,19 @@ impl GraphClient {
         slots.into_iter().map(|slot| slot.result).collect()
     }
 
+    /// As [`GraphClient::get_batch`], for any number of paths.
+    pub(super) async fn get_in_batches(
+        &self,
+        paths: &[String],
+        cancel: &CancellationToken,
+    ) -> Vec<Result<Value, GraphError>> {
+        let mut results = Vec::with_capacity(paths.len());
+        for part in paths.chunks(self.wire.limits.batch_max) {
+            results.extend(self.get_batch(part, cancel).await);
+        }
+        results
+    }
+
     /// The whole collection that begins with `body`, a batch item's or an expanded property's page.
     ///
     /// # Errors
@@ -104,7 +118,7 @@ impl GraphClient {
         let cost = u32::try_from(requests.len()).expect("a batch holds at most 20 requests");
         let body = json!({ "requests": requests });
         let url = self.cloud.call_url("/$batch");
-        let call = Call { method: Method::POST, url, body: Some(&body), cost };
+        let call = Call { method: Method::POST, url, body: Some(&body), cost: Cost::reads(cost) };
         let (responses, bearer) = self
             .retried(&call, cancel, |answer, bearer| Ok((self.responses(answer)?, bearer.clone())))
             .await?;

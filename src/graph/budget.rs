@@ -1,54 +1,44 @@
 //! How fast a tenant may be called: the service's limits, kept ahead of time, and its pauses, obeyed by every call.
 //!
-//! Limits (SPEC section 9): `graph.calls_per_20s` per tenant and app, `graph.calls_per_second_global` over all, and
-//! `graph.parallel` calls under way at the same time. The items of a batch count one by one. After a 429 all calls of
-//! the tenant wait, not only the one that was answered: requests made while throttled count against the limit too.
+//! Limits (SPEC section 9): `graph.calls_per_20s` and, of these, `graph.writes_per_20s` per tenant and app,
+//! `graph.calls_per_second_global` over all, each in any window wherever it begins, and `graph.parallel` calls under
+//! way at the same time. The items of a batch count one by one. After a 429 all calls of the tenant wait, not only the
+//! one that was answered: requests made while throttled count against the limit too.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::error::GraphError;
+use super::window::{Spent, Window};
+use crate::config::GraphConfig;
 use crate::domain::failure::Code;
 
-/// A bucket that lets no more than its limit through in any window: a fifth of it at once, the rest evenly.
-pub(super) struct Bucket {
-    limiter: DefaultDirectRateLimiter,
-    burst: u32,
+/// The window of the service's limits per tenant and app.
+const TENANT_WINDOW: Duration = Duration::from_secs(20);
+
+/// The window of the service's limit over all tenants.
+const GLOBAL_WINDOW: Duration = Duration::from_secs(1);
+
+/// The least time in which the budget lets so many calls through, `writes` of them writes, when nothing else spends
+/// it: what is left to wait for at the best, whatever the service's own speed.
+pub fn forecast(calls: u64, writes: u64, limits: &GraphConfig) -> Duration {
+    let least = |count: u64, limit: u32, window: Duration| {
+        let windows = count.saturating_sub(1) / u64::from(limit.max(1));
+        window.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX))
+    };
+    let calls = calls.max(writes);
+    least(calls, limits.calls_per_20s, TENANT_WINDOW)
+        .max(least(writes, limits.writes_per_20s, TENANT_WINDOW))
+        .max(least(calls, limits.calls_per_second_global, GLOBAL_WINDOW))
 }
 
-impl Bucket {
-    /// At most `limit` calls in any `window`; both more than zero, which the configuration's validation checks.
-    pub(super) fn new(limit: u32, window: Duration) -> Self {
-        let burst = NonZeroU32::new(limit / 5).unwrap_or(NonZeroU32::MIN);
-        let refilled = limit.saturating_sub(burst.get()).max(1);
-        let quota = Quota::with_period(window / refilled)
-            .expect("a window of seconds divided by a u32 is more than zero")
-            .allow_burst(burst);
-        Self { limiter: RateLimiter::direct(quota), burst: burst.get() }
-    }
-
-    /// Waits until `calls` more may be made.
-    async fn take(&self, mut calls: u32, cancel: &CancellationToken) -> Result<(), GraphError> {
-        while calls > 0 {
-            let part = calls.min(self.burst);
-            let cells = NonZeroU32::new(part).expect("part is at least 1: both operands are");
-            match self.limiter.check_n(cells).expect("part is at most the burst") {
-                Ok(()) => calls -= part,
-                Err(early) => {
-                    let wait = early.wait_time_from(DefaultClock::default().now());
-                    pause(wait.max(Duration::from_millis(1)), cancel).await?;
-                }
-            }
-        }
-        Ok(())
-    }
+/// The budget of all tenants together.
+pub(super) fn global(limits: &GraphConfig) -> Window {
+    Window::new(limits.calls_per_second_global, GLOBAL_WINDOW)
 }
 
 /// Waits, or fails as cancelled.
@@ -62,8 +52,9 @@ pub(super) async fn pause(wait: Duration, cancel: &CancellationToken) -> Result<
 
 /// The budget of one tenant and app, shared by all its clients.
 pub(super) struct TenantBudget {
-    own: Bucket,
-    global: Arc<Bucket>,
+    calls: Window,
+    writes: Window,
+    global: Arc<Window>,
     parallel: Semaphore,
     /// Until when the service wants no calls; watched by whoever shows it.
     paused: watch::Sender<Option<Instant>>,
@@ -79,24 +70,61 @@ pub(super) struct Pauses {
     pub(super) kept_max: Duration,
 }
 
-impl TenantBudget {
-    /// Full.
-    pub(super) fn new(own: Bucket, global: Arc<Bucket>, parallel: usize, pauses: Pauses) -> Self {
-        let (paused, _) = watch::channel(None);
-        Self { own, global, parallel: Semaphore::new(parallel), paused, pauses }
+/// A request that may be sent now. Held until it is over: its places in the windows are free one window after that.
+pub(super) struct Admission<'a> {
+    _spent: [Option<Spent<'a>>; 3],
+    _permit: SemaphorePermit<'a>,
+}
+
+/// What a request counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost {
+    /// Calls: the items of a batch one by one.
+    pub(super) calls: u32,
+    /// Those of them that change something.
+    pub(super) writes: u32,
+}
+
+impl Cost {
+    /// So many reads.
+    pub(super) fn reads(calls: u32) -> Self {
+        Self { calls, writes: 0 }
     }
 
-    /// Waits until a request that costs `calls` may be sent; the permit is held while it is under way.
+    /// One write.
+    pub(super) const WRITE: Self = Self { calls: 1, writes: 1 };
+}
+
+impl TenantBudget {
+    /// Full.
+    pub(super) fn new(limits: &GraphConfig, global: Arc<Window>) -> Self {
+        let (paused, _) = watch::channel(None);
+        let pauses = Pauses { waited_max: *limits.retry_after_max, kept_max: *limits.pause_max };
+        Self {
+            calls: Window::new(limits.calls_per_20s, TENANT_WINDOW),
+            writes: Window::new(limits.writes_per_20s, TENANT_WINDOW),
+            global,
+            parallel: Semaphore::new(limits.parallel.max(1)),
+            paused,
+            pauses,
+        }
+    }
+
+    /// Waits until a request of this cost may be sent; what it gives is held while the request is under way.
     ///
     /// # Errors
     /// Cancelled; or throttled, without a call, when the service's pause is longer than is waited for.
     pub(super) async fn admit(
         &self,
-        calls: u32,
+        cost: Cost,
         cancel: &CancellationToken,
-    ) -> Result<SemaphorePermit<'_>, GraphError> {
-        self.own.take(calls, cancel).await?;
-        self.global.take(calls, cancel).await?;
+    ) -> Result<Admission<'_>, GraphError> {
+        // ORDER: what all tenants share comes last, so that nothing of it is held while this tenant waits for itself.
+        let writes = match cost.writes {
+            0 => None,
+            writes => Some(self.writes.take(writes, cancel).await?),
+        };
+        let calls = self.calls.take(cost.calls, cancel).await?;
         loop {
             self.outwait_pause(cancel).await?;
             let permit = tokio::select! {
@@ -104,9 +132,12 @@ impl TenantBudget {
                 () = cancel.cancelled() => return Err(GraphError::cancelled()),
                 permit = self.parallel.acquire() => permit.expect("the semaphore is never closed"),
             };
+            let global = self.global.take(cost.calls, cancel).await?;
             // RACE: another call may have been throttled while this one waited for its permit.
             if self.remaining().is_none() {
-                return Ok(permit);
+                let mut spent = [writes, Some(calls), Some(global)];
+                spent.iter_mut().flatten().for_each(Spent::sent);
+                return Ok(Admission { _spent: spent, _permit: permit });
             }
         }
     }
@@ -150,12 +181,22 @@ impl TenantBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Span;
 
     fn budget(limit: u32, parallel: usize) -> TenantBudget {
-        let global = Arc::new(Bucket::new(1_000_000, Duration::from_secs(1)));
-        let own = Bucket::new(limit, Duration::from_secs(20));
-        let pauses = Pauses { waited_max: Duration::from_secs(60), kept_max: Duration::from_secs(900) };
-        TenantBudget::new(own, global, parallel, pauses)
+        let limits = GraphConfig {
+            calls_per_20s: limit,
+            retry_after_max: Span(Duration::from_secs(60)),
+            parallel,
+            ..GraphConfig::default()
+        };
+        TenantBudget::new(&limits, Arc::new(global(&limits)))
+    }
+
+    async fn waits(budget: &TenantBudget, cost: Cost) -> bool {
+        let cancel = CancellationToken::new();
+        let admitted = tokio::time::timeout(Duration::from_millis(20), budget.admit(cost, &cancel)).await;
+        admitted.is_err()
     }
 
     #[tokio::test]
@@ -167,36 +208,59 @@ mod tests {
 
     #[tokio::test]
     async fn batch_items_count_one_by_one() {
-        let bucket = Bucket::new(100, Duration::from_secs(3600));
+        let budget = budget(100, 4);
         let cancel = CancellationToken::new();
-        bucket.take(20, &cancel).await.expect("the burst is a fifth");
-        let more = tokio::time::timeout(Duration::from_millis(20), bucket.take(1, &cancel)).await;
-        assert!(more.is_err(), "the next call waits for the refill");
+        for _ in 0..5 {
+            drop(budget.admit(Cost::reads(20), &cancel).await.expect("within the limit"));
+        }
+        assert!(waits(&budget, Cost::reads(1)).await, "the next call waits for the window");
     }
 
     #[tokio::test]
-    async fn a_cost_above_the_burst_is_taken_in_parts() {
-        let bucket = Bucket::new(20, Duration::from_millis(40));
-        bucket.take(20, &CancellationToken::new()).await.expect("not cancelled");
+    async fn writes_count_as_writes_and_as_calls() {
+        let cancel = CancellationToken::new();
+        let roomy = budget(1000, 4);
+        for _ in 0..100 {
+            drop(roomy.admit(Cost::WRITE, &cancel).await.expect("within the limit"));
+        }
+        assert!(waits(&roomy, Cost::WRITE).await, "the next write waits");
+        assert!(!waits(&roomy, Cost::reads(20)).await, "reads do not");
+
+        let tight = budget(20, 4);
+        for _ in 0..20 {
+            drop(tight.admit(Cost::WRITE, &cancel).await.expect("within the limit"));
+        }
+        assert!(waits(&tight, Cost::reads(1)).await, "writes were calls");
     }
 
     #[tokio::test]
-    async fn no_window_holds_more_than_the_limit() {
-        let (limit, window) = (50, Duration::from_millis(200));
-        let bucket = Bucket::new(limit, window);
-        let cancel = CancellationToken::new();
-        let begun = Instant::now();
-        bucket.take(limit * 2, &cancel).await.expect("not cancelled");
-        assert!(begun.elapsed() >= window, "twice the limit needs more than one window");
+    async fn a_tenant_that_waits_for_itself_holds_nothing_of_the_others() {
+        let limits = GraphConfig { calls_per_second_global: 1, ..GraphConfig::default() };
+        let shared = Arc::new(global(&limits));
+        let [paused, other] = [(), ()].map(|()| TenantBudget::new(&limits, shared.clone()));
+        paused.pause_for(Duration::from_secs(100));
+        assert!(waits(&paused, Cost::reads(1)).await);
+        assert!(!waits(&other, Cost::reads(1)).await);
     }
 
-    #[tokio::test]
-    async fn a_wait_for_the_budget_can_be_cancelled() {
-        let bucket = Bucket::new(5, Duration::from_secs(3600));
-        let cancel = CancellationToken::new();
-        bucket.take(1, &cancel).await.expect("the burst is one");
-        let (waiting, ()) = tokio::join!(bucket.take(5, &cancel), async { cancel.cancel() });
-        assert!(waiting.expect_err("cancelled").is_cancelled());
+    #[test]
+    fn a_forecast_is_what_the_tightest_limit_lets_through() {
+        let limits = GraphConfig::default();
+        for (calls, writes, seconds) in [
+            (0, 0, 0),
+            (1000, 100, 0),
+            (1001, 0, 20),
+            (1100, 101, 20),
+            (5000, 0, 80),
+            // A thousand policies: nine windows after the first hundred writes.
+            (3000, 1000, 180),
+            (0, 1000, 180),
+        ] {
+            assert_eq!(forecast(calls, writes, &limits), Duration::from_secs(seconds), "{calls} {writes}");
+        }
+        let narrow = GraphConfig { calls_per_second_global: 10, ..limits };
+        assert_eq!(forecast(101, 0, &narrow), Duration::from_secs(10));
+        assert!(forecast(u64::MAX, u64::MAX, &narrow) > Duration::from_secs(1 << 30));
     }
 
     #[tokio::test]
@@ -206,7 +270,7 @@ mod tests {
         budget.pause_for(Duration::from_millis(70));
         budget.pause_for(Duration::from_millis(30));
         let begun = Instant::now();
-        drop(budget.admit(1, &cancel).await.expect("not cancelled"));
+        drop(budget.admit(Cost::reads(1), &cancel).await.expect("not cancelled"));
         assert!(begun.elapsed() >= Duration::from_millis(70));
         assert_eq!(budget.remaining(), None);
     }
@@ -215,7 +279,7 @@ mod tests {
     async fn a_pause_that_is_too_long_fails_without_a_call() {
         let budget = budget(1000, 4);
         budget.pause_for(Duration::from_secs(600));
-        let error = budget.admit(1, &CancellationToken::new()).await.expect_err("too long");
+        let error = budget.admit(Cost::reads(1), &CancellationToken::new()).await.err().expect("too long");
         assert_eq!((error.code, error.transient), (Code::GraphThrottled, true));
         assert!(error.retry_after.expect("the rest of the pause") > Duration::from_secs(590));
     }
@@ -224,10 +288,11 @@ mod tests {
     async fn only_so_many_calls_are_under_way() {
         let budget = budget(1000, 1);
         let cancel = CancellationToken::new();
-        let held = budget.admit(1, &cancel).await.expect("free");
-        let second = tokio::time::timeout(Duration::from_millis(20), budget.admit(1, &cancel)).await;
+        let held = budget.admit(Cost::reads(1), &cancel).await.expect("free");
+        let second =
+            tokio::time::timeout(Duration::from_millis(20), budget.admit(Cost::reads(1), &cancel)).await;
         assert!(second.is_err());
         drop(held);
-        drop(budget.admit(1, &cancel).await.expect("free again"));
+        drop(budget.admit(Cost::reads(1), &cancel).await.expect("free again"));
     }
 }

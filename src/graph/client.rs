@@ -1,30 +1,27 @@
 //! One tenant's calls: each with a token, within the budget, with a time limit, tried again as the service asks.
 //!
-//! A 401 in mid-run renews the token once and repeats the call once. Only reads are repeated here.
+//! A 401 in mid-run renews the token once and repeats the call once. What else is repeated here is a read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Request, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::budget::pause;
+use super::budget::{Cost, pause};
 use super::cloud::Cloud;
 use super::credential::Credential;
 use super::error::GraphError;
-use super::service::{Answer, TenantState, Wire};
+use super::service::{Answer, TenantState, Unanswered, Wire, trace};
 use super::token::{Bearer, SignIn, TokenSlot};
 use crate::clock::Instant;
 use crate::domain::failure::Code;
 use crate::domain::retry::backoff;
-use crate::ids::{fresh_uuid, random_fraction};
-
-/// Lets Microsoft's support find a call without our storing its message.
-const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
+use crate::ids::random_fraction;
 
 /// A client of Microsoft Graph for one tenant; clones share everything.
 #[derive(Clone)]
@@ -45,12 +42,12 @@ pub(super) struct Call<'a> {
     pub(super) url: Url,
     pub(super) body: Option<&'a Value>,
     /// What it counts against the budget.
-    pub(super) cost: u32,
+    pub(super) cost: Cost,
 }
 
 impl Call<'_> {
     pub(super) fn get(url: Url) -> Self {
-        Self { method: Method::GET, url, body: None, cost: 1 }
+        Self { method: Method::GET, url, body: None, cost: Cost::reads(1) }
     }
 }
 
@@ -90,7 +87,16 @@ impl GraphClient {
         url: Url,
         cancel: &CancellationToken,
     ) -> Result<T, GraphError> {
-        self.retried(&Call::get(url), cancel, |answer, _| match answer.status {
+        self.json(&Call::get(url), cancel).await
+    }
+
+    /// Sends a call that reads, and parses its answer.
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<T, GraphError> {
+        self.retried(call, cancel, |answer, _| match answer.status {
             200 => serde_json::from_slice(&answer.body).map_err(|_| GraphError::garbled(answer.status)),
             _ => Err(self.refusal(answer)),
         })
@@ -124,7 +130,7 @@ impl GraphClient {
                     Ok(result) => return Ok(result),
                     Err(error) => error,
                 },
-                Err(error) => error,
+                Err(unanswered) => unanswered.error,
             };
             renewed = false;
             self.before_retry(attempt, &error, cancel).await?;
@@ -156,7 +162,7 @@ impl GraphClient {
         }
     }
 
-    async fn bearer(&self, cancel: &CancellationToken) -> Result<Bearer, GraphError> {
+    pub(super) async fn bearer(&self, cancel: &CancellationToken) -> Result<Bearer, GraphError> {
         let sign_in = SignIn {
             wire: &self.wire,
             cloud: &self.cloud,
@@ -166,28 +172,31 @@ impl GraphClient {
         self.token.bearer(&sign_in, cancel).await
     }
 
-    async fn send(
+    /// Sends once.
+    pub(super) async fn send(
         &self,
         call: &Call<'_>,
         bearer: &Bearer,
         cancel: &CancellationToken,
-    ) -> Result<Answer, GraphError> {
+    ) -> Result<Answer, Unanswered> {
         let mut request = Request::new(call.method.clone(), call.url.clone());
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, bearer.header.clone());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let id = HeaderValue::from_str(&fresh_uuid().to_string()).expect("a UUID is visible ASCII");
-        headers.insert(CLIENT_REQUEST_ID, id);
         if let Some(body) = call.body {
             let json = HeaderValue::from_static("application/json");
             headers.insert(reqwest::header::CONTENT_TYPE, json);
             *request.body_mut() = Some(body.to_string().into());
         }
-        let _permit = self.state.budget.admit(call.cost, cancel).await?;
+        trace(&mut request);
+        let unsent = |error| Unanswered { error, unsent: true };
+        let _admission = self.state.budget.admit(call.cost, cancel).await.map_err(unsent)?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let answer = tokio::select! {
             biased;
-            () = cancel.cancelled() => return Err(GraphError::cancelled()),
+            () = cancel.cancelled() => {
+                return Err(Unanswered { error: GraphError::cancelled(), unsent: false });
+            }
             answer = self.wire.send(request) => answer?,
         };
         self.wire.count_status(answer.status);

@@ -133,6 +133,7 @@ pub(super) fn segment(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn cloud(login: &str, graph: &str) -> Result<Cloud, CloudError> {
         Cloud::new(&CloudConfig { login_url: login.to_owned(), graph_url: graph.to_owned() })
@@ -176,6 +177,23 @@ mod tests {
         assert_eq!(global().scope(), "https://graph.microsoft.com/.default");
         let nested = cloud("http://127.0.0.1:1/login/", "http://127.0.0.1:1/graph/").expect("valid");
         assert_eq!(nested.call_url("/a?$top=1").as_str(), "http://127.0.0.1:1/graph/beta/a?$top=1");
+    }
+
+    #[test]
+    fn each_built_in_cloud_has_hosts_of_its_own_and_a_scope_of_its_graph() {
+        for (name, login, graph) in [
+            ("global", "login.microsoftonline.com", "graph.microsoft.com"),
+            ("usgov", "login.microsoftonline.us", "graph.microsoft.us"),
+            ("usgov_dod", "login.microsoftonline.us", "dod-graph.microsoft.us"),
+            ("china", "login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn"),
+        ] {
+            let addresses = Config::default().cloud(name).expect("built in");
+            let cloud = Cloud::new(&addresses).expect("valid");
+            assert_eq!(cloud.token_url(Uuid::nil()).host_str(), Some(login), "{name}");
+            assert_eq!(cloud.call_url("/x").as_str(), format!("https://{graph}/beta/x"));
+            assert_eq!(cloud.scope(), format!("https://{graph}/.default"));
+            assert_eq!(cloud.own_link("https://graph.microsoft.com/beta/x").is_some(), name == "global");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Types that share a list are listed once. Where the catalogue says that `$expand=assignments` works the list carries
 //! the assignments, and an empty one is confirmed; the other policies are read in batches. One type's failure never
 //! stops the others. What was not read is counted in the coverage and reported, never taken for "no assignments".
+//! A type whose permission the token is known to lack is refused without a call.
 //!
 //! It touches no database: what it reads goes through a bounded channel to whoever stores it.
 
@@ -27,6 +28,7 @@ use super::client::GraphClient;
 use super::error::GraphError;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::identity::FetchInputs;
+use crate::domain::permissions::missing_to_read;
 use crate::domain::policy_types::{self, PolicyType, Read};
 use crate::store::records::{Coverage, StoredPolicy};
 
@@ -89,20 +91,23 @@ pub async fn fetch(
 ) -> FetchEnd {
     let groups = listing::groups(inputs);
     let types_total = groups.iter().map(|group| group.rows.len()).sum();
-    let fetch = Fetch {
+    let mut fetch = Fetch {
         client,
         inputs,
         stop: cancel.child_token(),
         tracker: Tracker::new(client, types_total, progress),
         sink,
+        roles: None,
         shared: Mutex::default(),
     };
-    if let Err(error) = client.sign_in(cancel).await {
-        return fetch.end(cancel, Some(error));
+    match client.permissions(cancel).await {
+        Ok(roles) => fetch.roles = roles,
+        Err(error) => return fetch.end(cancel, Some(error)),
     }
     let mut pauses = client.state.budget.pauses();
     let parallel = client.wire.limits.parallel;
     {
+        let fetch = &fetch;
         let work = stream::iter(groups).for_each_concurrent(parallel, |group| fetch.group(group));
         tokio::pin!(work);
         loop {
@@ -124,6 +129,8 @@ struct Fetch<'a> {
     stop: CancellationToken,
     tracker: Tracker<'a>,
     sink: Sender<TypeReading>,
+    /// The permissions of the token, where it shows them.
+    roles: Option<BTreeSet<String>>,
     shared: Mutex<Findings>,
 }
 
@@ -144,6 +151,7 @@ impl Fetch<'_> {
     /// Boxed: within a stream the compiler cannot prove that this is `Send` for every lifetime.
     fn group(&self, group: Group) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            let Some(group) = self.permitted(group).await else { return };
             let signed_out = self.with(|findings| findings.signed_out.clone());
             let listing = match signed_out {
                 Some(error) => Err(error),
@@ -155,6 +163,18 @@ impl Fetch<'_> {
                 Ok(listing) => self.read(&group, listing).await,
             }
         })
+    }
+
+    /// What of a group the token may read, as far as it shows; the rest is refused. `None` when nothing is left.
+    async fn permitted(&self, group: Group) -> Option<Group> {
+        let Some(roles) = &self.roles else { return Some(group) };
+        let (refused, rows): (Vec<_>, Vec<_>) =
+            group.rows.into_iter().partition(|row| missing_to_read(roles, row).is_some());
+        if !refused.is_empty() {
+            let error = GraphError::local(Code::GraphPermissionMissing, false);
+            self.refuse(&Group { rows: refused }, &error).await;
+        }
+        (!rows.is_empty()).then_some(Group { rows })
     }
 
     /// Reports the types of a list that could not be read.

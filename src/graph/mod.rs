@@ -1,4 +1,5 @@
-//! The one door to Microsoft Graph: sign-in, the wire protocol (paging, batch, throttling), and the fetch.
+//! The one door to Microsoft Graph: sign-in, the wire protocol (paging, batch, throttling), the fetch, and what a
+//! restore reads and writes.
 //!
 //! What it is not: it decides nothing about runs and touches no database. No other module may use `reqwest`.
 //!
@@ -15,6 +16,8 @@ pub mod credential;
 mod error;
 mod retry_after;
 
+mod window;
+
 mod budget;
 mod token;
 
@@ -24,8 +27,18 @@ mod batch;
 mod client;
 mod paging;
 
+mod kind;
+
 pub mod fetch;
 
+mod directory;
+mod live;
+mod roles;
+mod write;
+
+pub use budget::forecast;
 pub use client::GraphClient;
 pub use error::GraphError;
+pub use live::LiveAssignments;
 pub use service::{GraphService, GraphSetupError};
+pub use write::WriteFate;

@@ -5,24 +5,23 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use uuid::Uuid;
 
-use super::budget::{Bucket, Pauses, TenantBudget};
+use super::budget::{self, TenantBudget};
 use super::client::GraphClient;
 use super::cloud::{Cloud, CloudError};
 use super::credential::{Credential, CredentialError};
 use super::error::GraphError;
 use super::token::TokenSlot;
+use super::window::Window;
 use crate::clock::Clock;
 use crate::config::{CloudConfig, Config, CredentialConfig, GraphConfig};
 use crate::domain::failure::Code;
 use crate::domain::retry::RetryPolicy;
+use crate::ids::fresh_uuid;
 use crate::metrics::{Metrics, Reason};
-
-/// The window of the service's limit per tenant and app.
-const TENANT_WINDOW: Duration = Duration::from_secs(20);
 
 /// Makes clients; clones share everything.
 #[derive(Clone)]
@@ -32,7 +31,7 @@ struct Shared {
     wire: Arc<Wire>,
     /// Read at each [`GraphService::client`], so that a new secret file is seen by the next run.
     config: Config,
-    global: Arc<Bucket>,
+    global: Arc<Window>,
     /// LIMIT: one entry per tenant and app that this process has ever worked for; a budget must outlive the runs
     /// that spend it, so nothing is removed.
     tenants: Mutex<HashMap<TenantKey, Arc<TenantState>>>,
@@ -114,7 +113,7 @@ impl GraphService {
         // A configuration made in code may not have been validated; zero would wait for ever.
         limits.batch_max = limits.batch_max.clamp(1, 20);
         limits.parallel = limits.parallel.max(1);
-        let global = Bucket::new(limits.calls_per_second_global, Duration::from_secs(1));
+        let global = budget::global(&limits);
         Ok(Self(Arc::new(Shared {
             wire: Arc::new(Wire::new(limits, clock, metrics).map_err(GraphSetupError::Http)?),
             config: config.clone(),
@@ -168,9 +167,7 @@ impl Shared {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let limits = &self.wire.limits;
         let fresh = || {
-            let own = Bucket::new(limits.calls_per_20s, TENANT_WINDOW);
-            let pauses = Pauses { waited_max: *limits.retry_after_max, kept_max: *limits.pause_max };
-            let budget = TenantBudget::new(own, self.global.clone(), limits.parallel, pauses);
+            let budget = TenantBudget::new(limits, self.global.clone());
             Arc::new(TenantState { budget, tokens: Mutex::default() })
         };
         tenants.entry(key).or_insert_with(fresh).clone()
@@ -198,6 +195,25 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
+/// A request without a whole answer.
+pub(super) struct Unanswered {
+    pub(super) error: GraphError,
+    /// Certain: nothing of it left.
+    pub(super) unsent: bool,
+}
+
+/// Lets Microsoft's support find a call without our storing its message: an id of its own for every call.
+pub(super) fn trace(request: &mut reqwest::Request) {
+    let id = HeaderValue::from_str(&fresh_uuid().to_string()).expect("a UUID is visible ASCII");
+    request.headers_mut().insert(HeaderName::from_static("client-request-id"), id);
+}
+
+impl From<Unanswered> for GraphError {
+    fn from(unanswered: Unanswered) -> Self {
+        unanswered.error
+    }
+}
+
 impl Wire {
     fn new(limits: GraphConfig, clock: Clock, metrics: Metrics) -> Result<Self, reqwest::Error> {
         let builder = || {
@@ -217,31 +233,37 @@ impl Wire {
     ///
     /// # Errors
     /// No connection, no answer in time, or a body beyond `graph.body_bytes_max`.
-    pub(super) async fn send(&self, request: reqwest::Request) -> Result<Answer, GraphError> {
+    pub(super) async fn send(&self, request: reqwest::Request) -> Result<Answer, Unanswered> {
         let client = if request.url().scheme() == "http" { &self.plain } else { &self.http };
         let read = async {
-            let mut response =
-                client.execute(request).await.map_err(|error| GraphError::of_transport(&error))?;
+            let mut response = client.execute(request).await.map_err(|error| Unanswered {
+                // Without a connection nothing was sent; whatever fails later may have been.
+                unsent: error.is_connect() || error.is_builder(),
+                error: GraphError::of_transport(&error),
+            })?;
+            let lost = |error| Unanswered { error, unsent: false };
             let status = response.status().as_u16();
             let too_large =
                 || GraphError { status: Some(status), ..GraphError::local(Code::GraphProtocol, false) };
             let cap = self.limits.body_bytes_max;
             let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
             if announced.is_some_and(|length| length > cap) {
-                return Err(too_large());
+                return Err(lost(too_large()));
             }
             let mut body = Vec::with_capacity(announced.unwrap_or_default());
-            while let Some(part) = response.chunk().await.map_err(|error| GraphError::of_transport(&error))? {
+            while let Some(part) =
+                response.chunk().await.map_err(|error| lost(GraphError::of_transport(&error)))?
+            {
                 if body.len() + part.len() > cap {
-                    return Err(too_large());
+                    return Err(lost(too_large()));
                 }
                 body.extend_from_slice(&part);
             }
             Ok(Answer { status, headers: std::mem::take(response.headers_mut()), body })
         };
         let result = read.await;
-        if let Err(error) = &result {
-            self.count(match error.code {
+        if let Err(unanswered) = &result {
+            self.count(match unanswered.error.code {
                 Code::GraphTimeout => "timeout",
                 Code::GraphNetwork => "network",
                 _ => "protocol",

@@ -24,7 +24,7 @@ use super::budget::pause;
 use super::cloud::Cloud;
 use super::credential::{Credential, Proof};
 use super::error::GraphError;
-use super::service::Wire;
+use super::service::{Wire, trace};
 use crate::clock::Instant;
 use crate::domain::failure::Code;
 use crate::domain::retry::backoff;
@@ -218,8 +218,9 @@ impl SignIn<'_> {
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, GraphError> {
-        let request =
+        let mut request =
             reqwest::Request::try_from(request).map_err(|error| GraphError::of_transport(&error))?;
+        trace(&mut request);
         let answer = self.wire.send(request).await?;
         self.wire.count_status(answer.status);
         if answer.status != 200 {

@@ -17,14 +17,14 @@ const COMPLIANCE: &str = "/beta/deviceManagement/deviceCompliancePolicies";
 const CATALOG: &str = "/beta/deviceManagement/configurationPolicies";
 
 /// What a fetch gave.
-struct Fetched {
-    end: FetchEnd,
-    readings: BTreeMap<&'static str, TypeReading>,
-    told: Vec<FetchProgress>,
+pub struct Fetched {
+    pub end: FetchEnd,
+    pub readings: BTreeMap<&'static str, TypeReading>,
+    pub told: Vec<FetchProgress>,
 }
 
 impl Fetched {
-    fn of(&self, key: &str) -> &TypeReading {
+    pub fn of(&self, key: &str) -> &TypeReading {
         &self.readings[key]
     }
 
@@ -34,19 +34,19 @@ impl Fetched {
         policies.map(|policy| (policy.policy_id.as_str(), policy.assignments.len())).collect()
     }
 
-    fn codes(&self, key: &str) -> Vec<Code> {
+    pub fn codes(&self, key: &str) -> Vec<Code> {
         self.of(key).failures.iter().map(|failure| failure.failure.code).collect()
     }
 }
 
-fn asking(keys: &[&str], ids: &[&str]) -> FetchInputs {
+pub fn asking(keys: &[&str], ids: &[&str]) -> FetchInputs {
     let set = |items: &[&str]| -> Option<BTreeSet<String>> {
         (!items.is_empty()).then(|| items.iter().map(|item| (*item).to_owned()).collect())
     };
     FetchInputs { policy_types: set(keys), policy_ids: set(ids) }
 }
 
-async fn run(client: &GraphClient, inputs: &FetchInputs) -> Fetched {
+pub async fn run(client: &GraphClient, inputs: &FetchInputs) -> Fetched {
     let told = Mutex::new(Vec::new());
     let tell = |progress| told.lock().expect("no test panics with it").push(progress);
     let (sink, mut readings) = mpsc::channel(1);
@@ -64,7 +64,7 @@ async fn run(client: &GraphClient, inputs: &FetchInputs) -> Fetched {
     Fetched { end, readings, told: told.into_inner().expect("no test panics with it") }
 }
 
-fn group(n: usize) -> Value {
+pub fn group(n: usize) -> Value {
     json!({"id": format!("p_{n}"), "source": "direct", "sourceId": "p",
         "target": {"@odata.type": "#microsoft.graph.groupAssignmentTarget",
             "groupId": format!("00000000-0000-4000-8000-{n:012}"),

@@ -4,5 +4,13 @@ mod support;
 
 mod batch;
 mod calls;
-mod fetch;
+mod retry_after;
 mod token;
+
+mod budget;
+mod fetch;
+mod permissions;
+
+mod directory;
+mod live;
+mod write;

@@ -1,7 +1,7 @@
 //! A Graph that says exactly what a test wants, over a real socket: one connection per request, every request logged.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atlasd::clock::Clock;
 use atlasd::config::{CloudConfig, Config, CredentialConfig, Span};
@@ -21,6 +21,8 @@ pub struct Seen {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: String,
+    /// When it was read to its end.
+    pub at: Instant,
 }
 
 impl Seen {
@@ -254,5 +256,5 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
             return None;
         }
     }
-    Some(Seen { method, path, headers, body: String::from_utf8(body).ok()? })
+    Some(Seen { method, path, headers, body: String::from_utf8(body).ok()?, at: Instant::now() })
 }

@@ -36,10 +36,25 @@ async fn the_documented_form_is_sent() {
     assert_eq!(seen.path, "/00000000-0000-0000-0000-000000000000/oauth2/v2.0/token");
     assert_eq!(seen.method, "POST");
     assert_eq!(seen.header("authorization"), None);
+    assert!(seen.header("client-request-id").is_some_and(|id| Uuid::try_parse(id).is_ok()));
     let scope = format!("scope={}%2F.default", wire.url.replace(':', "%3A").replace('/', "%2F"));
     for part in ["grant_type=client_credentials", "client_id=app", "client_secret=atlasd", scope.as_str()] {
         assert!(seen.body.split('&').any(|field| field == part), "{part} in {}", seen.body);
     }
+}
+
+#[tokio::test]
+async fn secrets_go_to_the_login_host_alone_and_tokens_to_the_graph_host_alone() {
+    let login = wire(token).await;
+    let graph = Wire::start(|_, _| ok()).await;
+    let mut config = login.config();
+    config.clouds.get_mut("test").expect("the test cloud").graph_url = graph.url.clone();
+    client(&config).get::<Value>("/x", &CancellationToken::new()).await.expect("an answer");
+    assert_eq!((login.tokens(), login.calls().len()), (1, 0));
+    let scope = format!("scope={}%2F.default", graph.url.replace(':', "%3A").replace('/', "%2F"));
+    assert!(login.seen()[0].body.contains(&scope), "a token is worth something at its own Graph only");
+    assert_eq!((graph.tokens(), graph.calls().len()), (0, 1));
+    assert_eq!(graph.calls()[0].header("authorization"), Some("Bearer secret-token-0"));
 }
 
 #[tokio::test]

@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::failure::Code;
 use crate::domain::identity::FetchInputs;
-use crate::domain::policy_types::{Discriminator, Expand, PolicyType, TABLE};
+use crate::domain::policy_types::{Expand, PolicyType, TABLE};
 use crate::graph::client::GraphClient;
 use crate::graph::error::GraphError;
+use crate::graph::kind::{claims, kind_of};
 
 /// The requested types that share one list; at least one.
 pub(super) struct Group {
@@ -143,7 +144,7 @@ pub(super) fn split(group: &Group, listing: Listing, scope: Option<&BTreeSet<Str
         if !seen.insert(item.id.clone()) {
             continue;
         }
-        let kind = item.odata_type.as_deref().or_else(|| enrolment_type(group.list_path(), &item.id));
+        let kind = kind_of(group.list_path(), item.odata_type.as_deref(), &item.id);
         match sharing.iter().find(|row| claims(row.discriminator, kind)) {
             Some(row) if group.rows.iter().any(|asked| asked.key == row.key) => {
                 if scope.is_none_or(|ids| ids.contains(&item.id)) {
@@ -156,37 +157,6 @@ pub(super) fn split(group: &Group, listing: Listing, scope: Option<&BTreeSet<Str
         }
     }
     split
-}
-
-fn claims(discriminator: Discriminator, kind: Option<&str>) -> bool {
-    match discriminator {
-        Discriminator::Whole => true,
-        Discriminator::Only(kinds) => kind.is_some_and(|kind| kinds.contains(&kind)),
-        Discriminator::Except(kinds) => kind.is_some_and(|kind| !kinds.contains(&kind)),
-    }
-}
-
-/// The list whose ids say what an item is: `<guid>_Limit`, `<guid>_DefaultLimit`.
-const ENROLMENT_LIST: &str = "/deviceManagement/deviceEnrollmentConfigurations";
-
-/// What the end of an enrolment configuration's id stands for.
-const ENROLMENT_SUFFIXES: [(&str, &str); 7] = [
-    (
-        "Windows10EnrollmentCompletionPageConfiguration",
-        "#microsoft.graph.windows10EnrollmentCompletionPageConfiguration",
-    ),
-    ("SinglePlatformRestriction", "#microsoft.graph.deviceEnrollmentPlatformRestrictionConfiguration"),
-    ("PlatformRestrictions", "#microsoft.graph.deviceEnrollmentPlatformRestrictionsConfiguration"),
-    ("Limit", "#microsoft.graph.deviceEnrollmentLimitConfiguration"),
-    ("WindowsHelloForBusiness", "#microsoft.graph.deviceEnrollmentWindowsHelloForBusinessConfiguration"),
-    ("EnrollmentNotificationsConfiguration", "#microsoft.graph.deviceEnrollmentNotificationConfiguration"),
-    ("WindowsRestore", "#microsoft.graph.windowsRestoreDeviceEnrollmentConfiguration"),
-];
-
-fn enrolment_type(list_path: &str, id: &str) -> Option<&'static str> {
-    let (_, suffix) = id.rsplit_once('_').filter(|_| list_path == ENROLMENT_LIST)?;
-    let suffix = suffix.strip_prefix("Default").unwrap_or(suffix);
-    ENROLMENT_SUFFIXES.iter().find(|(known, _)| *known == suffix).map(|(_, kind)| *kind)
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use crate::domain::assignment::{AssignmentSet, Malformed};
 use crate::domain::failure::{Code, sanitise};
 use crate::domain::policy_types::{PolicyType, Read};
 use crate::graph::client::GraphClient;
-use crate::graph::cloud::segment;
 use crate::graph::error::GraphError;
+use crate::graph::kind::assignments_path;
 use crate::graph::paging::Page;
 use crate::store::records::{Coverage, StoredPolicy};
 
@@ -128,7 +128,7 @@ async fn read_batch(
     items: Vec<ListedItem>,
     cancel: &CancellationToken,
 ) -> Vec<Outcome> {
-    let paths: Vec<String> = items.iter().map(|item| own_path(row, &item.id)).collect();
+    let paths: Vec<String> = items.iter().map(|item| assignments_path(row, &item.id)).collect();
     let bodies = client.get_batch(&paths, cancel).await;
     let mut outcomes = Vec::with_capacity(items.len());
     for (item, body) in items.into_iter().zip(bodies) {
@@ -142,11 +142,6 @@ async fn read_batch(
         outcomes.push(Outcome { item, result });
     }
     outcomes
-}
-
-fn own_path(row: &PolicyType, id: &str) -> String {
-    let object = format!("{}/{}", row.list_path, segment(id));
-    if row.read == Read::Object { object } else { format!("{object}/assignments") }
 }
 
 fn normalised(row: &PolicyType, items: Result<Vec<Value>, GraphError>) -> Result<AssignmentSet, Unread> {
@@ -246,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_path_is_made_from_the_id_alone() {
-        let path = |key, id| own_path(find(key).expect("a row"), id);
+        let path = |key, id| assignments_path(find(key).expect("a row"), id);
         assert_eq!(
             path("iosManagedAppProtection", "T_1"),
             "/deviceAppManagement/iosManagedAppProtections/T_1/assignments"
