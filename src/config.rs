@@ -239,6 +239,8 @@ section!(
         workers: usize = 2,
         /// The largest body, in bytes.
         body_bytes_max: usize = 1024 * 1024,
+        /// The largest file of a snapshot to import, in bytes.
+        import_bytes_max: usize = 64 * 1024 * 1024,
         /// Open connections at the most.
         connections_max: usize = 4096,
         /// How long a client may take to send its request's head.

@@ -101,7 +101,7 @@ async fn judge(
         Ok(request) => request,
         Err(problem) => return Ok(Err(problem)),
     };
-    match intake::run_request(&state.directory, by, request, context_bytes_max).await {
+    match intake::run_request(&state.directory, &state.store, by, request, context_bytes_max).await {
         Ok(request) => Ok(Ok(request)),
         Err(IntakeError::Store(error)) => Err(error.into()),
         Err(error) => Ok(Err(error.into())),

@@ -21,12 +21,37 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let bytes = web::Bytes::from_request(request, payload);
-        let patience = request.app_data::<BodyTimeout>().map_or(BodyTimeout::DEFAULT, |timeout| timeout.0);
+        let bytes = arrived(request, payload);
+        Box::pin(async move { parse(&bytes.await?).map(Self) })
+    }
+}
+
+/// A JSON body that may be left out: an empty one is all defaults. Else as [`Body`].
+pub struct MaybeBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for MaybeBody<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = arrived(request, payload);
         Box::pin(async move {
-            let bytes = tokio::time::timeout(patience, bytes).await.map_err(|_| Problem::too_slow())??;
-            parse(&bytes).map(Self)
+            let bytes = bytes.await?;
+            if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
         })
+    }
+}
+
+/// The bytes of a body, in time and within `http.body_bytes_max`.
+fn arrived(
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> impl Future<Output = Result<web::Bytes, Problem>> + use<> {
+    let bytes = web::Bytes::from_request(request, payload);
+    let patience = request.app_data::<BodyTimeout>().copied().unwrap_or_default().0;
+    async move {
+        let bytes = tokio::time::timeout(patience, bytes).await.map_err(|_| Problem::too_slow())?;
+        bytes.map_err(Problem::from)
     }
 }
 
@@ -34,13 +59,15 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
 #[derive(Clone, Copy)]
 pub struct BodyTimeout(pub Duration);
 
-impl BodyTimeout {
+impl Default for BodyTimeout {
     /// Where nothing is configured.
-    const DEFAULT: Duration = Duration::from_secs(10);
+    fn default() -> Self {
+        Self(Duration::from_secs(10))
+    }
 }
 
 /// Parses a body. The happy path is one plain parse; only a wrong form is parsed a second time, to learn where.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     refuse_array(bytes)?;
     serde_json::from_slice(bytes).map_err(|error| {
         let mut document = serde_json::Deserializer::from_slice(bytes);

@@ -19,7 +19,7 @@ use super::snapshots::visible_snapshot;
 use crate::domain::assignment::{self, PolicyKey, SetDiff};
 use crate::domain::run::Run;
 use crate::ids::SnapshotId;
-use crate::store::{Coverage, PageRequest, Snapshot, SnapshotItem, Store};
+use crate::store::{Coverage, PageRequest, Snapshot, SnapshotItem, SnapshotKind, Store};
 
 /// How a policy's assignments differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -124,7 +124,12 @@ impl Side {
                 next => page = PageRequest { limit: page_items, cursor: next },
             }
         }
-        Ok(Self { items, coverage: snapshot.coverage.clone(), asked: run.as_ref().and_then(asked_policies) })
+        let asked = match snapshot.kind {
+            // It holds what a restore wrote: of the others of a type it says nothing.
+            SnapshotKind::Replaced => Some(items.keys().map(|policy| policy.policy_id.clone()).collect()),
+            SnapshotKind::Fetched | SnapshotKind::Imported => run.as_ref().and_then(asked_policies),
+        };
+        Ok(Self { items, coverage: snapshot.coverage.clone(), asked })
     }
 
     /// Whether the snapshot would have the policy if it had existed.

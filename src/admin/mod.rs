@@ -6,12 +6,14 @@
 //! viewer      GET   /api/v1/runs                              runs
 //!             GET   /api/v1/runs/{id}                         runs
 //!             GET   /api/v1/runs/{id}/attempts                runs
+//!             GET   /api/v1/runs/{id}/items                   restores
 //!             GET   /api/v1/workspaces                        workspaces
 //!             GET   /api/v1/tenants                           tenants
 //!             GET   /api/v1/tenants/{id}                      tenants
 //!             GET   /api/v1/tenants/{id}/policies             snapshots
 //!             GET   /api/v1/tenants/{id}/snapshots            snapshots
 //!             GET   /api/v1/snapshots/{id}                    snapshots
+//!             GET   /api/v1/snapshots/{id}/export             files
 //!             GET   /api/v1/snapshots/{a}/diff/{b}            diff
 //!             POST  /api/v1/identity/explain                  identity
 //!             GET   /api/v1/system                            system
@@ -19,10 +21,13 @@
 //!             POST  /api/v1/runs/batch                        batch
 //!             POST  /api/v1/runs/{id}/cancel                  runs
 //!             POST  /api/v1/runs/{id}/retry                   runs
+//!             POST  /api/v1/runs/{id}/undo                    restores
+//!             POST  /api/v1/snapshots/{id}/drift              drift
 //!             POST  /api/v1/reconcile                         reconcile
 //! admin       POST  /api/v1/workspaces                        workspaces
 //!             POST  /api/v1/tenants                           tenants
 //!             PATCH /api/v1/tenants/{id}                      tenants
+//!             POST  /api/v1/tenants/{id}/snapshots/import     files
 //! ```
 //!
 //! Invariants: a handler may be dropped at any await (the client went away), so it owns no database future, it only
@@ -32,10 +37,13 @@
 mod batch;
 mod body;
 mod diff;
+mod drift;
+mod files;
 mod health;
 mod identity;
 mod list;
 mod reconcile;
+mod restores;
 mod runs;
 mod snapshots;
 mod system;

@@ -142,6 +142,12 @@ impl Problem {
         )
     }
 
+    /// 413: the body is larger than the configuration's `key` says.
+    pub fn too_large(key: &str) -> Self {
+        let detail = format!("the body is larger than {key}");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request.too_large", detail)
+    }
+
     /// 500 for what a contract within the program rules out; `what` goes to the log alone.
     pub fn broken_invariant(what: &'static str) -> Self {
         tracing::error!(what, "an invariant is broken");
@@ -267,11 +273,13 @@ impl From<IntakeError> for Problem {
             IntakeError::WorkspaceNotFound => return Self::not_found(Missing::Workspace),
             IntakeError::RunNotFound(_) => return Self::not_found(Missing::Run),
             IntakeError::UnknownOperation(_)
-            | IntakeError::Unavailable { .. }
             | IntakeError::TenantAmbiguous
             | IntakeError::Field { .. }
             | IntakeError::Input(_)
-            | IntakeError::InputsUnreadable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            | IntakeError::InputsUnreadable { .. }
+            | IntakeError::NothingToUndo { .. }
+            | IntakeError::NothingToCompare(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            IntakeError::RunNotCompleted(_) => StatusCode::CONFLICT,
         };
         let problem = Self::new(status, error.code(), sanitise(&error.to_string()));
         match error.field_name() {
@@ -295,11 +303,7 @@ impl From<NameError> for Problem {
 impl From<actix_web::Error> for Problem {
     fn from(error: actix_web::Error) -> Self {
         match error.as_response_error().status_code() {
-            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "request.too_large",
-                "the body is larger than http.body_bytes_max",
-            ),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large("http.body_bytes_max"),
             _ => Self::malformed("the body ended early or broke the transfer coding"),
         }
     }

@@ -8,7 +8,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::problem::{Missing, Problem};
 use super::{
-    auth, batch, diff, health, identity, openapi, reconcile, runs, snapshots, system, tenants, workspaces,
+    auth, batch, diff, drift, files, health, identity, openapi, reconcile, restores, runs, snapshots, system,
+    tenants, workspaces,
 };
 use crate::store::Role;
 
@@ -41,8 +42,10 @@ pub const TABLE: &[Route] = &[
     route("POST", "/api/v1/runs/batch", Some(Role::Operator)),
     route("GET", "/api/v1/runs/{id}", Some(Role::Viewer)),
     route("GET", "/api/v1/runs/{id}/attempts", Some(Role::Viewer)),
+    route("GET", "/api/v1/runs/{id}/items", Some(Role::Viewer)),
     route("POST", "/api/v1/runs/{id}/cancel", Some(Role::Operator)),
     route("POST", "/api/v1/runs/{id}/retry", Some(Role::Operator)),
+    route("POST", "/api/v1/runs/{id}/undo", Some(Role::Operator)),
     route("POST", "/api/v1/reconcile", Some(Role::Operator)),
     route("GET", "/api/v1/workspaces", Some(Role::Viewer)),
     route("POST", "/api/v1/workspaces", Some(Role::Admin)),
@@ -52,7 +55,10 @@ pub const TABLE: &[Route] = &[
     route("PATCH", "/api/v1/tenants/{id}", Some(Role::Admin)),
     route("GET", "/api/v1/tenants/{id}/policies", Some(Role::Viewer)),
     route("GET", "/api/v1/tenants/{id}/snapshots", Some(Role::Viewer)),
+    route("POST", "/api/v1/tenants/{id}/snapshots/import", Some(Role::Admin)),
     route("GET", "/api/v1/snapshots/{id}", Some(Role::Viewer)),
+    route("GET", "/api/v1/snapshots/{id}/export", Some(Role::Viewer)),
+    route("POST", "/api/v1/snapshots/{id}/drift", Some(Role::Operator)),
     route("GET", "/api/v1/snapshots/{a}/diff/{b}", Some(Role::Viewer)),
     route("POST", "/api/v1/identity/explain", Some(Role::Viewer)),
     route("GET", "/api/v1/system", Some(Role::Viewer)),
@@ -84,8 +90,10 @@ pub(super) fn behind_the_door(base: &mut ServiceConfig) {
         .service(runs::list)
         .service(runs::show)
         .service(runs::attempts)
+        .service(restores::items)
         .service(runs::cancel)
         .service(runs::retry)
+        .service(restores::undo)
         .service(reconcile::submit)
         .service(workspaces::list)
         .service(workspaces::add)
@@ -95,7 +103,10 @@ pub(super) fn behind_the_door(base: &mut ServiceConfig) {
         .service(tenants::update)
         .service(snapshots::policies)
         .service(snapshots::list)
+        .service(files::import)
         .service(snapshots::show)
+        .service(files::export)
+        .service(drift::submit)
         .service(diff::show)
         .service(identity::explain)
         .service(system::show);

@@ -45,7 +45,10 @@ pub(super) async fn submit(
     let known = state.handle.ask(prepared.identity(), prepared.operation(), prepared.force()).await?;
     let verdict = match known {
         Some(verdict) => verdict,
-        None => verdict::ask(&state, prepared.into_request(&by)).await?,
+        None => {
+            prepared.check_named(&state.store).await?;
+            verdict::ask(&state, prepared.into_request(&by)).await?
+        }
     };
     Ok(verdict::reply(verdict))
 }
@@ -226,7 +229,7 @@ pub(super) async fn retry(
     id: web::Path<RunId>,
 ) -> Result<HttpResponse, Problem> {
     let run = visible_run(&state, &caller.0, *id).await?;
-    let request = intake::retry_of(&state.directory, &run, &caller.0.initiator()).await?;
+    let request = intake::retry_of(&state.directory, &state.store, &run, &caller.0.initiator()).await?;
     Ok(verdict::reply(verdict::ask(&state, request).await?))
 }
 

@@ -1,8 +1,8 @@
 //! Why a request never got as far as a verdict.
 
 use crate::domain::identity::InputError;
-use crate::domain::operation::{Operation, UnknownOperation};
-use crate::ids::RunId;
+use crate::domain::operation::UnknownOperation;
+use crate::ids::{RunId, SnapshotId};
 use crate::store::StoreError;
 
 /// A request that is not one: nothing was written. The admin endpoint gives each its status.
@@ -11,12 +11,6 @@ pub enum IntakeError {
     /// `type` names no operation.
     #[error(transparent)]
     UnknownOperation(UnknownOperation),
-    /// An operation that this release does not run.
-    #[error("{operation} cannot be run by this release: only its identity can be explained")]
-    Unavailable {
-        /// The operation.
-        operation: Operation,
-    },
     /// No such tenant, or none that the caller may see: the two are told apart by nobody.
     #[error("no such tenant")]
     TenantNotFound,
@@ -51,6 +45,20 @@ pub enum IntakeError {
         #[source]
         source: InputError,
     },
+    /// What a restore replaced can be put back once it writes no more.
+    #[error("run {0} has not completed: wait for its end, or cancel it")]
+    RunNotCompleted(RunId),
+    /// There is nothing that an undo could put back.
+    #[error("run {run} cannot be undone: {why}")]
+    NothingToUndo {
+        /// The run.
+        run: RunId,
+        /// Such as "it was a dry run".
+        why: &'static str,
+    },
+    /// A snapshot that has read no type can be compared with nothing.
+    #[error("snapshot {0} has read no policy type: there is nothing to compare")]
+    NothingToCompare(SnapshotId),
     /// The ledger could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,13 +74,15 @@ impl IntakeError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownOperation(_) => "operation.unknown",
-            Self::Unavailable { .. } => "operation.unavailable",
             Self::TenantNotFound => "tenant.not_found",
             Self::WorkspaceNotFound => "workspace.not_found",
             Self::RunNotFound(_) => "run.not_found",
             Self::TenantAmbiguous => "tenant.ambiguous",
             Self::Field { .. } | Self::Input(_) => "request.invalid",
             Self::InputsUnreadable { .. } => "run.inputs_unreadable",
+            Self::RunNotCompleted(_) => "run.not_completed",
+            Self::NothingToUndo { .. } => "run.nothing_to_undo",
+            Self::NothingToCompare(_) => "snapshot.empty",
             Self::Store(StoreError::Unavailable { .. }) => "ledger.unavailable",
             Self::Store(_) => "internal.unexpected",
         }
@@ -81,13 +91,16 @@ impl IntakeError {
     /// The field to look at, where one is to blame.
     pub fn field_name(&self) -> Option<&str> {
         match self {
-            Self::UnknownOperation(_) | Self::Unavailable { .. } => Some("type"),
+            Self::UnknownOperation(_) => Some("type"),
             Self::TenantAmbiguous => Some("tenant_external_id"),
             Self::Field { field, .. } | Self::Input(InputError { field, .. }) => Some(field),
             Self::TenantNotFound
             | Self::WorkspaceNotFound
             | Self::RunNotFound(_)
             | Self::InputsUnreadable { .. }
+            | Self::RunNotCompleted(_)
+            | Self::NothingToUndo { .. }
+            | Self::NothingToCompare(_)
             | Self::Store(_) => None,
         }
     }

@@ -10,6 +10,10 @@
 pub mod context;
 pub mod directory;
 pub mod error;
+pub mod restore;
+pub mod snapshot_file;
+
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -20,11 +24,12 @@ pub use directory::{Directory, TenantFacts, WorkspaceFacts};
 pub use error::IntakeError;
 
 use crate::domain::admission::Request;
-use crate::domain::identity::{self, IDENTITY_VERSION, IdentityHash, Inputs, ScopeIds};
+use crate::domain::identity::{self, FetchInputs, IDENTITY_VERSION, IdentityHash, Inputs, ScopeIds};
 use crate::domain::operation::{Operation, Scope};
+use crate::domain::policy_types;
 use crate::domain::run::Run;
 use crate::ids::{TenantId, UserId, WorkspaceId};
-use crate::store::Workspace;
+use crate::store::{Snapshot, Store, Workspace};
 
 /// A request for a run, as clients write it (SPEC section 10).
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -172,6 +177,15 @@ impl Prepared {
         self.force
     }
 
+    /// Whether what it names is there, where its operation names anything: to be asked of the ledger before admission,
+    /// and only when nobody is known to hold its identity.
+    ///
+    /// # Errors
+    /// As [`restore::check_named`].
+    pub async fn check_named(&self, store: &Store) -> Result<(), IntakeError> {
+        restore::check_named(store, &self.resolved, self.force).await
+    }
+
     /// The request that the registry decides on.
     pub fn into_request(self, by: &Initiator) -> Request {
         let mut explained = Map::new();
@@ -203,23 +217,25 @@ fn finish(
     request: RunRequest,
     context_bytes_max: usize,
 ) -> Result<Prepared, IntakeError> {
-    refuse_unavailable(resolved.operation)?;
     let context = context::check(request.context, context_bytes_max)?;
     Ok(Prepared { resolved, force: request.force.unwrap_or(false), context })
 }
 
-/// Checks a client's request and makes the one that the registry decides on: [`prepare`] and
-/// [`Prepared::into_request`] in one.
+/// Checks a client's request and makes the one that the registry decides on: [`prepare`],
+/// [`Prepared::check_named`] and [`Prepared::into_request`] in one.
 ///
 /// # Errors
-/// As [`prepare`].
+/// As those.
 pub async fn run_request(
     directory: &Directory,
+    store: &Store,
     by: &Initiator,
     request: RunRequest,
     context_bytes_max: usize,
 ) -> Result<Request, IntakeError> {
-    Ok(prepare(directory, by, request, context_bytes_max).await?.into_request(by))
+    let prepared = prepare(directory, by, request, context_bytes_max).await?;
+    prepared.check_named(store).await?;
+    Ok(prepared.into_request(by))
 }
 
 /// Resolves the names of a request and normalises its inputs, without asking whether such a run can be had now.
@@ -271,11 +287,73 @@ fn reconcile_of(workspace: WorkspaceFacts, dry_run: bool, by: &Initiator) -> Req
 /// The same request as the one that `run` came from, forced: the cooldown is skipped, never the active rule.
 ///
 /// # Errors
-/// [`IntakeError`] when the caller may not see the run's workspace, or its inputs cannot be read any more.
-pub async fn retry_of(directory: &Directory, run: &Run, by: &Initiator) -> Result<Request, IntakeError> {
-    refuse_unavailable(run.operation)?;
+/// [`IntakeError`] when the caller may not see the run's workspace, its inputs cannot be read any more, or what they
+/// name is gone.
+pub async fn retry_of(
+    directory: &Directory,
+    store: &Store,
+    run: &Run,
+    by: &Initiator,
+) -> Result<Request, IntakeError> {
     let resolved = resolve_run(directory, run, by).await?;
+    restore::check_named(store, &resolved, true).await?;
     Ok(resolved.into_request(by, true, explained_again(run)))
+}
+
+/// A restore that puts back what the restore `run` replaced; a dry run shows what that would be.
+///
+/// # Errors
+/// [`IntakeError::RunNotCompleted`], [`IntakeError::NothingToUndo`], and as [`retry_of`].
+pub async fn undo_of(
+    directory: &Directory,
+    store: &Store,
+    run: &Run,
+    undo: Undo,
+    by: &Initiator,
+) -> Result<Request, IntakeError> {
+    let subject = subject_of(directory, run, by).await?;
+    restore::check_undo(run)?;
+    let replaced = store.replaced_snapshot(run.id).await?;
+    let inputs = restore::undo_inputs(run.id, replaced.as_ref(), undo)?;
+    let resolved = Resolved::new(Operation::Restore, subject, Inputs::Restore(inputs));
+    let explained = Map::from_iter([("undo_of".to_owned(), json!(run.id))]);
+    Ok(resolved.into_request(by, undo.force, explained))
+}
+
+/// How to undo.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Undo {
+    /// Plan only.
+    pub dry_run: bool,
+    /// Do what widens.
+    pub allow_widening: bool,
+    /// Skip the cooldown.
+    pub force: bool,
+}
+
+/// A fetch of the types that `snapshot` has read: compared with it, it shows what has changed since.
+///
+/// # Errors
+/// [`IntakeError`] when the caller may not see the snapshot's tenant, or the snapshot has read no type.
+pub async fn drift_of(
+    directory: &Directory,
+    snapshot: &Snapshot,
+    force: bool,
+    by: &Initiator,
+) -> Result<Request, IntakeError> {
+    let tenant = directory.tenant(snapshot.tenant_id).await?.ok_or(IntakeError::TenantNotFound)?;
+    let policy_types: BTreeSet<String> =
+        snapshot.coverage.keys().filter(|key| policy_types::find(key).is_some()).cloned().collect();
+    if policy_types.is_empty() {
+        return Err(IntakeError::NothingToCompare(snapshot.id));
+    }
+    // What a fetch of everything has read is compared with a fetch of everything: one request, one identity.
+    let is_everything = policy_types::readable().all(|known| policy_types.contains(known.key));
+    let policy_types = (!is_everything).then_some(policy_types);
+    let inputs = Inputs::Fetch(FetchInputs { policy_types, policy_ids: None });
+    let resolved = Resolved::new(Operation::Fetch, Subject::Tenant(tenant), inputs);
+    let explained = Map::from_iter([("drift_of".to_owned(), json!(snapshot.id))]);
+    Ok(resolved.into_request(by, force, explained))
 }
 
 /// What [`resolve`] made of the request that `run` came from.
@@ -283,6 +361,14 @@ pub async fn retry_of(directory: &Directory, run: &Run, by: &Initiator) -> Resul
 /// # Errors
 /// As [`retry_of`].
 pub async fn resolve_run(directory: &Directory, run: &Run, by: &Initiator) -> Result<Resolved, IntakeError> {
+    let subject = subject_of(directory, run, by).await?;
+    let inputs = Inputs::normalise(run.operation, run.context.get("inputs").unwrap_or(&Value::Null))
+        .map_err(|source| IntakeError::InputsUnreadable { run: run.id, source })?;
+    Ok(Resolved::new(run.operation, subject, inputs))
+}
+
+/// What a run is about, if the caller may see it.
+async fn subject_of(directory: &Directory, run: &Run, by: &Initiator) -> Result<Subject, IntakeError> {
     if by.workspace.is_some_and(|own| own != run.workspace_id) {
         return Err(IntakeError::RunNotFound(run.id));
     }
@@ -290,30 +376,19 @@ pub async fn resolve_run(directory: &Directory, run: &Run, by: &Initiator) -> Re
         Some(id) => directory.tenant(id).await?.map(Subject::Tenant),
         None => directory.workspace(run.workspace_id).await?.map(Subject::Workspace),
     };
-    let subject = subject.ok_or(IntakeError::RunNotFound(run.id))?;
-    let inputs = Inputs::normalise(run.operation, run.context.get("inputs").unwrap_or(&Value::Null))
-        .map_err(|source| IntakeError::InputsUnreadable { run: run.id, source })?;
-    Ok(Resolved::new(run.operation, subject, inputs))
+    subject.ok_or(IntakeError::RunNotFound(run.id))
 }
 
-/// What a retry's context keeps of the first run's: a dry run stays one.
+/// What a retry's context keeps of the first run's: a dry run stays one, an undo says of what.
 fn explained_again(run: &Run) -> Map<String, Value> {
     let mut explained = Map::new();
-    for key in ["request_context", "dry_run"] {
+    for key in ["request_context", "dry_run", "undo_of", "drift_of"] {
         if let Some(value) = run.context.get(key) {
             explained.insert(key.to_owned(), value.clone());
         }
     }
     explained.insert("retry_of".to_owned(), json!(run.id));
     explained
-}
-
-/// The restore comes in a later release; its identity can be explained already.
-fn refuse_unavailable(operation: Operation) -> Result<(), IntakeError> {
-    match operation {
-        Operation::Restore => Err(IntakeError::Unavailable { operation }),
-        Operation::Fetch | Operation::Reconcile => Ok(()),
-    }
 }
 
 /// Whether the request names what the operation's scope asks for, and no more.

@@ -71,12 +71,15 @@ fn a_caller_cannot_write_the_daemons_own_keys_of_the_context() {
 }
 
 #[test]
-fn a_restore_has_an_identity_and_cannot_be_run() {
-    let resolved = resolved(Operation::Restore, &json!({"snapshot_id": 5}));
-    assert!(!resolved.canonical().is_empty());
-    let given = request(json!({"type": "assignments.restore", "tenant_id": 3}));
-    let error = finish(resolved, given, 100).unwrap_err();
-    assert_eq!((error.code(), error.field_name()), ("operation.unavailable", Some("type")));
+fn a_group_map_is_of_group_ids() {
+    let group = "aaaaaaaa-0000-4000-8000-000000000001";
+    for (map, field) in [
+        (json!({"x": group}), "inputs.group_map.x"),
+        (json!({group: "everybody"}), &format!("inputs.group_map.{group}")),
+    ] {
+        let error = normalise(Operation::Restore, &json!({"snapshot_id": 5, "group_map": map})).unwrap_err();
+        assert_eq!(error.field_name(), Some(field));
+    }
 }
 
 #[test]
@@ -127,10 +130,11 @@ fn an_unknown_field_is_refused() {
 fn a_retry_keeps_the_dry_run_and_names_the_run() {
     let mut context = Map::new();
     context.insert("dry_run".to_owned(), json!(true));
+    context.insert("undo_of".to_owned(), json!(4));
     context.insert("repairs".to_owned(), json!([1]));
     let run = crate::admin::samples::run(RunId(9), context);
     let explained = explained_again(&run);
-    assert_eq!(Value::Object(explained), json!({"dry_run": true, "retry_of": 9}));
+    assert_eq!(Value::Object(explained), json!({"dry_run": true, "retry_of": 9, "undo_of": 4}));
 }
 
 #[test]

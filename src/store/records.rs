@@ -409,6 +409,9 @@ pub struct Snapshot {
     pub workspace_id: WorkspaceId,
     /// `succeeded` when everything in scope was read, `failed` when something was not.
     pub outcome: Outcome,
+    /// False while it is being made, and for ever when the attempt that made it died.
+    #[serde(skip)]
+    pub finished: bool,
     /// The directory that it was read from, where that is not the tenant's own: imported ones alone.
     pub source_tenant: Option<Uuid>,
     /// What somebody called it: imported ones alone.

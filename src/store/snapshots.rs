@@ -261,6 +261,8 @@ pub struct SnapshotRow {
     workspace_id: i64,
     #[diesel(sql_type = Text)]
     outcome: Word<Outcome>,
+    #[diesel(sql_type = Text)]
+    state: String,
     #[diesel(sql_type = types::Instant)]
     created_at: SqlInstant,
     #[diesel(sql_type = Nullable<types::Instant>)]
@@ -273,7 +275,7 @@ pub struct SnapshotRow {
 
 /// A select of snapshots with their workspace, up to its conditions.
 pub const SNAPSHOTS: &str = "SELECT s.id, s.kind, s.operation_run_id, s.source_tenant, s.label, s.tenant_id, \
-     t.workspace_id, s.outcome, s.created_at, s.completed_at, s.summary_counts, s.coverage \
+     t.workspace_id, s.outcome, s.state, s.created_at, s.completed_at, s.summary_counts, s.coverage \
      FROM snapshots s JOIN tenants t ON t.id = s.tenant_id WHERE ";
 
 impl From<SnapshotRow> for Snapshot {
@@ -287,6 +289,7 @@ impl From<SnapshotRow> for Snapshot {
             tenant_id: TenantId(row.tenant_id),
             workspace_id: WorkspaceId(row.workspace_id),
             outcome: row.outcome.0,
+            finished: row.state == "finished",
             created_at: row.created_at.0,
             completed_at: instant(row.completed_at),
             summary_counts: row.summary_counts.0,

@@ -3,9 +3,19 @@
 #[path = "../support/http.rs"]
 mod support;
 
+/// Each fact on each engine.
+macro_rules! on_both_engines {
+    ($($fact:ident,)*) => {
+        mod sqlite { $(#[test] fn $fact() { super::$fact(super::Engine::Sqlite); })* }
+        mod postgres { $(#[test] fn $fact() { super::$fact(super::Engine::Postgres); })* }
+    };
+}
+
 mod access;
 mod requests;
+mod restore_checks;
 mod runs;
+mod snapshot_files;
 mod snapshots;
 mod system;
 mod tenants;

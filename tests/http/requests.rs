@@ -33,8 +33,8 @@ fn a_wrong_request_for_a_run_is_answered_with_what_is_wrong() {
         (
             json!({"type": "assignments.restore", "tenant_id": tenant, "inputs": {"snapshot_id": 1}}),
             422,
-            "operation.unavailable",
-            "type",
+            "request.invalid",
+            "inputs.snapshot_id",
         ),
         (fetch(json!({"tenant_external_id": external_id(2)})), 422, "request.invalid", "tenant_external_id"),
         (fetch(json!({"workspace_id": two})), 422, "request.invalid", "workspace_id"),

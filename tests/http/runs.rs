@@ -138,14 +138,6 @@ fn a_cancelled_run_leaves_no_cooldown(engine: Engine) {
     scene.post("/api/v1/runs", &scene.fetch()).assert_status(202);
 }
 
-/// Each fact on each engine.
-macro_rules! on_both_engines {
-    ($($fact:ident,)*) => {
-        mod sqlite { $(#[test] fn $fact() { super::$fact(super::Engine::Sqlite); })* }
-        mod postgres { $(#[test] fn $fact() { super::$fact(super::Engine::Postgres); })* }
-    };
-}
-
 on_both_engines! {
     a_second_request_gets_the_active_run,
     a_completed_run_answers_cooldown_until_it_is_forced,
