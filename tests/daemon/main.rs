@@ -18,4 +18,5 @@ mod fleet;
 mod instances;
 mod outage;
 mod reconcile;
+mod restore;
 mod retention;
