@@ -384,7 +384,7 @@ fn world(row: &'static PolicyType, base: &AssignmentSet, delay: i64, pace: i64) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(768))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn whatever_dies_between_single_calls_none_is_repeated(

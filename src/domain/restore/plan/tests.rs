@@ -204,10 +204,12 @@ fn the_map_decides_which_group_is_meant() {
 
 #[test]
 fn a_policy_that_is_unchanged_is_never_refused() {
-    let mut case = Case::default();
-    case.directory = Directory::default();
-    case.expected = Some(BTreeMap::new());
-    case.policies_max = 0;
+    let case = Case {
+        directory: Directory::default(),
+        expected: Some(BTreeMap::new()),
+        policies_max: 0,
+        ..Case::default()
+    };
     assert_eq!(
         case.decide(same("p")),
         Decision::Unchanged,
@@ -376,7 +378,7 @@ fn inputs() -> impl Strategy<Value = Vec<PolicyInput>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn a_plan_keeps_its_rules(

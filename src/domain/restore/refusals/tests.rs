@@ -354,7 +354,7 @@ fn what_cannot_be_deleted_stops_the_policy() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn what_a_type_takes_is_not_refused((row, [had, wanted]) in row_with_sets::<2>(), same_directory: bool) {
@@ -363,6 +363,12 @@ proptest! {
         let subject = Subject { row, named: true, live: &live, wanted: &wanted, filters: &filters, same_directory };
         prop_assert_eq!(refusal(&subject), None);
     }
+
+}
+
+proptest! {
+    // Few, because each message passes the sanitiser.
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn a_reason_is_one_safe_line_that_says_what_to_do(wanted in any_set(), named: bool) {
