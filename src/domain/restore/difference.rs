@@ -53,3 +53,44 @@ impl ItemDiff {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::assignment::FilterMode::{Exclude, Include};
+    use crate::domain::restore::samples::*;
+
+    #[test]
+    fn a_difference_says_what_changes_and_which_way() {
+        let live = set([filtered(group(0), 0, Include), plain(group(1)), inherited(group(2))]);
+        let wanted = set([filtered(group(0), 0, Exclude), plain(group(3))]);
+        let found = ItemDiff::between(&live, &wanted);
+        let change = Change { before: filtered(group(0), 0, Include), after: filtered(group(0), 0, Exclude) };
+        let expected = ItemDiff {
+            added: vec![plain(group(3))],
+            removed: vec![plain(group(1))],
+            changed: vec![change],
+            widens: vec![Widening::FilterLost, Widening::TargetAdded],
+            guarded: true,
+            narrows: true,
+        };
+        assert_eq!(found, expected);
+        let json = serde_json::to_value(&found).expect("JSON");
+        assert_eq!(json["changed"][0]["after"]["filter"]["mode"], "exclude");
+        assert_eq!(json["widens"], serde_json::json!(["filter_lost", "target_added"]));
+        assert_eq!(serde_json::from_value::<ItemDiff>(json).expect("a difference"), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_empty_exactly_when_the_direct_sets_are_the_same(live in any_set(), wanted in any_set()) {
+            let same = live.direct() == wanted.direct();
+            let found = ItemDiff::between(&live, &wanted);
+            prop_assert_eq!(found.is_empty(), same);
+            prop_assert!(!same || found == ItemDiff::default());
+            prop_assert!(ItemDiff::between(&live, &live).is_empty());
+        }
+    }
+}

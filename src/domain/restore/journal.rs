@@ -5,8 +5,8 @@
 //!
 //! - nothing is sent unless the policy was read, and is as the plan showed it;
 //! - `Sent` is written before the first byte is sent, so that a policy in doubt is always known to be in doubt;
-//! - a policy in doubt that shows its old set may just be read too early: it is read again until `verify_timeout` has
-//!   passed since the announcement, and only then written again;
+//! - a policy that shows its old set may just be read too early: it is read again until `verify_timeout` has passed
+//!   since the last moment at which a call for it was under way, and only then is the write judged, or repeated;
 //! - what is neither the old set, nor the wanted one, nor on the way between them, is somebody else's: it stays.
 
 use std::time::Duration;
@@ -43,9 +43,13 @@ pub struct Seen<'a> {
     pub live: Option<&'a AssignmentSet>,
     /// What is known of the write; of no meaning before `Sent`.
     pub sending: Sending,
-    /// The clock by which `sent_at` was taken.
+    /// Since when no call that changes the policy can be under way: the end of the last one; for a write of another
+    /// execution the begin of this one, because the other one had lost its lease by then. A write may wait for its
+    /// budget long after it was announced.
+    pub quiet_since: Instant,
+    /// The clock by which `sent_at` and `quiet_since` were taken.
     pub now: Instant,
-    /// How long Graph may go on reading the old set after a write.
+    /// How long Graph may go on giving the old set after a write.
     pub verify_timeout: Duration,
     /// Whether the policy may be written once more when the write before did nothing. The caller counts, so that a
     /// policy is not written for ever.
@@ -150,9 +154,10 @@ fn applied(place: Place, late: bool) -> Step {
     }
 }
 
-/// Whether a read of now would show the write. An item without the time of its announcement was announced long ago.
+/// Whether a read of now would show the write.
 fn is_late(entry: &JournalItem, seen: &Seen<'_>) -> bool {
-    entry.sent_at.is_none_or(|sent_at| seen.now >= sent_at + seen.verify_timeout)
+    let quiet_since = entry.sent_at.map_or(seen.quiet_since, |sent_at| sent_at.max(seen.quiet_since));
+    seen.now >= quiet_since + seen.verify_timeout
 }
 
 fn fail(code: Code, message: &str) -> Step {

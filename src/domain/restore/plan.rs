@@ -227,7 +227,8 @@ fn limit(request: &PlanRequest<'_>, items: &mut [PlannedItem]) {
          `allow_widening`",
         request.policies_max
     );
+    let failure = Failure::new(Code::AssignmentsGuardBlocked, &message);
     for item in items.iter_mut().filter(is_write) {
-        item.decision = Decision::Refused(Failure::new(Code::AssignmentsGuardBlocked, &message));
+        item.decision = Decision::Refused(failure.clone());
     }
 }

@@ -183,7 +183,7 @@ impl Somebody {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn whoever_is_newly_reached_is_named(live in any_set(), wanted in any_set()) {

@@ -244,7 +244,7 @@ fn after(row: &PolicyType, have: &AssignmentSet, call: &GraphWrite) -> Assignmen
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn what_is_sent_is_read_back_as_what_was_wanted((row, [had, wanted]) in row_with_sets::<2>()) {
