@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::client::ClientError;
 use crate::config::ConfigError;
+use crate::graph::GraphSetupError;
 use crate::store::StoreError;
 
 /// A command did not do what was asked.
@@ -17,6 +18,9 @@ pub enum CliError {
     /// The configuration cannot be used.
     #[error("the configuration cannot be used")]
     Config(#[from] ConfigError),
+    /// A tenant's cloud or credential cannot be used.
+    #[error("cannot use the tenant's cloud or credential")]
+    Setup(#[from] GraphSetupError),
     /// The ledger did not do its part.
     #[error("cannot {doing}")]
     Store {
@@ -87,7 +91,10 @@ impl CliError {
 
     fn exit_status(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Config(_) | Self::Store { source: StoreError::Url(_), .. } => 2,
+            Self::Usage(_)
+            | Self::Config(_)
+            | Self::Setup(_)
+            | Self::Store { source: StoreError::Url(_), .. } => 2,
             Self::Client(error) if error.is_wrong_usage() => 2,
             Self::Refused { .. } => 3,
             Self::Client(_)
