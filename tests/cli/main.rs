@@ -9,5 +9,8 @@ mod usage;
 
 mod ledger;
 
+mod check;
 mod client;
 mod daemon;
+mod files;
+mod plans;
