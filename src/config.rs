@@ -31,8 +31,12 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// Reconcile.
     pub reconcile: ReconcileConfig,
+    /// Restores.
+    pub restore: RestoreConfig,
     /// How much of the past is kept.
     pub retention: RetentionConfig,
+    /// The daemon's own look at the guarantees.
+    pub doctor: DoctorConfig,
     /// Stopping.
     pub shutdown: ShutdownConfig,
     /// HTTP.
@@ -100,6 +104,10 @@ section!(
         acquire_timeout: Span = Span::secs(3),
         /// How long one statement may take on PostgreSQL (`statement_timeout`), or wait for SQLite's lock.
         statement_timeout: Span = Span::secs(10),
+        /// Certificate authorities (PEM) that PostgreSQL's certificate may come from, beside the platform's.
+        tls_ca_file: Option<PathBuf> = None,
+        /// Speak to PostgreSQL on another machine without TLS where the URL does not demand it.
+        allow_plaintext: bool = false,
     }
 );
 
@@ -116,7 +124,8 @@ section!(
         retry_after_max: Span = Span::secs(300),
         /// How often an instance renews its lease.
         heartbeat: Span = Span::secs(2),
-        /// How long a lease lasts without renewal; the instance stops its executions by itself after it.
+        /// How long a lease lasts without renewal; the instance stops its executions by itself when four fifths of it have
+        /// passed.
         lease: Span = Span::secs(10),
         /// The hard deadline of an attempt.
         timeout: Span = Span::secs(30 * 60),
@@ -126,6 +135,8 @@ section!(
         idle_after: Span = Span::secs(30),
         /// Tenants that execute at the same time, at the most; the others wait in the queue.
         tenants_max: usize = 64,
+        /// How long an instance that has its part of the tenants leaves further ones to other instances.
+        share_wait: Span = Span::secs(1),
     }
 );
 
@@ -140,6 +151,8 @@ section!(
         bulk_max: usize = 1000,
         /// How often counts of refused requests are written, at the most 5 s.
         duplicates_flush: Span = Span::secs(2),
+        /// How old the memory of what another instance executes may be for a refusal to rest on it, at the most 1 s.
+        memory_max: Span = Span::secs(1),
         /// The largest caller-given `context` of a request, in bytes of JSON.
         context_bytes_max: usize = 8192,
         /// What a 503 tells the client to wait.
@@ -166,6 +179,22 @@ section!(
 );
 
 section!(
+    /// Restores (SPEC section 9).
+    RestoreConfig {
+        /// Policies that one restore may write without `allow_widening`.
+        policies_max: usize = 100,
+        /// Policies of one restore written at the same time.
+        parallel: usize = 4,
+        /// How long a write may stay unseen by reads before it counts as not applied.
+        verify_timeout: Span = Span::secs(30),
+        /// The wait before the second look at what was written; each further wait doubles.
+        verify_wait: Span = Span::millis(250),
+        /// The longest such wait.
+        verify_wait_max: Span = Span::secs(5),
+    }
+);
+
+section!(
     /// Retention: what is old, or too much, goes.
     RetentionConfig {
         /// How often the ledger is pruned.
@@ -182,6 +211,16 @@ section!(
         snapshots_max_age: Span = Span::days(90),
         /// Snapshots of one tenant kept at the most.
         snapshots_keep_per_tenant: usize = 1000,
+    }
+);
+
+section!(
+    /// The daemon's own look at the guarantees (SPEC section 12).
+    DoctorConfig {
+        /// How often a daemon checks the ledger, as `atlasd doctor` does; also once at its start.
+        every: Span = Span::secs(60 * 60),
+        /// How many of the newest runs it looks at, where a check goes through history.
+        runs_max: u32 = 10_000,
     }
 );
 
@@ -359,12 +398,20 @@ impl Config {
             ),
             (!execution.heartbeat.is_zero(), "expected execution.heartbeat to be more than 0s".to_owned()),
             (!execution.poll.is_zero(), "expected execution.poll to be more than 0s".to_owned()),
+            (!self.doctor.every.is_zero(), "expected doctor.every to be more than 0s".to_owned()),
             (execution.tenants_max >= 1, "expected execution.tenants_max to be at least 1, got 0".to_owned()),
             (
                 *self.admission.duplicates_flush <= Duration::from_secs(5),
                 format!(
                     "expected admission.duplicates_flush to be at most 5s, got {}",
                     seconds(self.admission.duplicates_flush)
+                ),
+            ),
+            (
+                *self.admission.memory_max <= Duration::from_secs(1),
+                format!(
+                    "expected admission.memory_max to be at most 1s, got {}",
+                    seconds(self.admission.memory_max)
                 ),
             ),
             (
@@ -401,6 +448,7 @@ impl Config {
                 self.database.writes_waiting_max >= 1,
                 "expected database.writes_waiting_max to be at least 1, got 0".to_owned(),
             ),
+            (self.restore.parallel >= 1, "expected restore.parallel to be at least 1, got 0".to_owned()),
             (
                 (1..=10_000).contains(&self.database.import_batch_max),
                 format!(
@@ -428,6 +476,9 @@ impl Config {
             ("database.acquire_timeout", self.database.acquire_timeout),
             ("database.statement_timeout", self.database.statement_timeout),
             ("graph.call_timeout", self.graph.call_timeout),
+            ("restore.verify_timeout", self.restore.verify_timeout),
+            ("restore.verify_wait", self.restore.verify_wait),
+            ("restore.verify_wait_max", self.restore.verify_wait_max),
         ];
         if let Some((key, _)) = periods.iter().find(|(_, period)| period.is_zero()) {
             return Err(ConfigError::Invalid(format!("expected {key} to be more than 0s")));

@@ -34,6 +34,13 @@ pub struct Ended {
     pub outcome: &'static str,
 }
 
+/// A check of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Checked {
+    /// Its key, as `atlasd doctor` prints it.
+    pub check: String,
+}
+
 /// Everything that is counted. Clones share the numbers.
 #[derive(Clone)]
 pub struct Metrics {
@@ -62,6 +69,16 @@ pub struct Metrics {
     pub graph_calls: Family<Reason, Counter>,
     /// Actors that died and were started again, by kind.
     pub actor_restarts: Family<Reason, Counter>,
+    /// Notifications between instances: `sent`, `received`.
+    pub notifications: Family<Reason, Counter>,
+    /// Times that the connection for notifications was made anew.
+    pub listener_reconnects: Counter,
+    /// Looks at the ledger because a refusal rested on a memory that was too old.
+    pub registry_looks: Counter,
+    /// Tenants whose lease this instance has taken, and given back: `taken`, `released`, `elsewhere`.
+    pub tenant_leases: Family<Reason, Counter>,
+    /// Rows that break a guarantee, by check; 0 is well.
+    pub doctor_broken: Family<Checked, Gauge>,
 }
 
 impl Default for Metrics {
@@ -118,6 +135,32 @@ impl Metrics {
             "Actors that died and were started again",
             actor_restarts.clone(),
         );
+        let notifications = Family::default();
+        registry.register("notifications", "Notifications between instances", notifications.clone());
+        let listener_reconnects = Counter::default();
+        registry.register(
+            "listener_reconnects",
+            "Times that the connection for notifications was made anew",
+            listener_reconnects.clone(),
+        );
+        let registry_looks = Counter::default();
+        registry.register(
+            "registry_looks",
+            "Looks at the ledger because a refusal rested on a memory that was too old",
+            registry_looks.clone(),
+        );
+        let tenant_leases = Family::default();
+        registry.register(
+            "tenant_leases",
+            "Tenant leases taken, released, found taken",
+            tenant_leases.clone(),
+        );
+        let doctor_broken = Family::default();
+        registry.register(
+            "doctor_broken",
+            "Rows of the ledger that break a guarantee, by check of `atlasd doctor`, at the last look",
+            doctor_broken.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -132,6 +175,11 @@ impl Metrics {
             reconcile_repairs,
             graph_calls,
             actor_restarts,
+            notifications,
+            listener_reconnects,
+            registry_looks,
+            tenant_leases,
+            doctor_broken,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::Progress;
@@ -61,9 +62,17 @@ struct Shown {
     executions: HashMap<RunId, Execution>,
     /// Nothing may execute here at present: whoever enters is stopped at once. A claim may be answered late.
     closed: Option<StopCause>,
+    /// When the lease that was renewed last runs out: from then on the board is closed, even before anybody has come
+    /// to close it. A process that was stopped wakes up with all its tasks at once.
+    leased_until: Option<Instant>,
 }
 
 impl Shown {
+    fn closed(&self) -> Option<StopCause> {
+        let expired = self.leased_until.is_some_and(|until| Instant::now() >= until);
+        self.closed.or(expired.then_some(StopCause::Fenced))
+    }
+
     fn close(&mut self, cause: StopCause) {
         if self.closed != Some(StopCause::Draining) {
             self.closed = Some(cause);
@@ -91,7 +100,7 @@ impl Board {
     /// Writes an execution on the board; it is told to stop at once while the board is closed.
     pub fn enter(&self, lease: Lease, stop: StopSignal) -> BoardEntry {
         let mut shown = self.lock();
-        if let Some(cause) = shown.closed {
+        if let Some(cause) = shown.closed() {
             stop.stop(cause);
         }
         shown.executions.insert(lease.run_id, Execution { lease, stop, progress: Progress::default() });
@@ -117,9 +126,10 @@ impl Board {
         shown.executions.len()
     }
 
-    /// The lease has been renewed: executions may enter again. A daemon that drains stays closed.
-    pub fn reopen(&self) {
+    /// The lease has been renewed until `until`: executions may enter again. A daemon that drains stays closed.
+    pub fn reopen(&self, until: Instant) {
         let mut shown = self.lock();
+        shown.leased_until = Some(until);
         if shown.closed != Some(StopCause::Draining) {
             shown.closed = None;
         }
@@ -127,7 +137,7 @@ impl Board {
 
     /// Nothing may execute here at present.
     pub fn is_closed(&self) -> bool {
-        self.lock().closed.is_some()
+        self.lock().closed().is_some()
     }
 
     /// The leases that execute here.
@@ -145,6 +155,16 @@ impl Board {
     /// Whether this lease executes here.
     pub fn holds(&self, lease: Lease) -> bool {
         self.lock().executions.get(&lease.run_id).is_some_and(|execution| execution.lease == lease)
+    }
+
+    /// Whether the execution under this lease may still act: the last look before anything that cannot be undone. It
+    /// asks this process alone, and so costs nothing.
+    pub fn may_act(&self, lease: Lease) -> bool {
+        let shown = self.lock();
+        let execution = shown.executions.get(&lease.run_id).filter(|execution| execution.lease == lease);
+        // Draining stops nobody by itself: what runs gets its time to end.
+        shown.closed() != Some(StopCause::Fenced)
+            && execution.is_some_and(|execution| execution.stop.cause().is_none())
     }
 
     /// How many executions there are.
@@ -188,6 +208,26 @@ mod tests {
         Lease { run_id: RunId(7), token: LeaseToken(token) }
     }
 
+    fn later() -> Instant {
+        Instant::now() + std::time::Duration::from_secs(3600)
+    }
+
+    #[test]
+    fn a_lease_that_has_run_out_closes_the_board_by_itself() {
+        let board = Board::default();
+        board.reopen(later());
+        let signal = StopSignal::default();
+        let _entry = board.enter(lease(1), signal.clone());
+        assert!(board.may_act(lease(1)) && !board.may_act(lease(2)) && !board.is_closed());
+        board.reopen(Instant::now());
+        assert!(!board.may_act(lease(1)) && board.is_closed());
+        let late = StopSignal::default();
+        let _late = board.enter(lease(2), late.clone());
+        assert_eq!(late.cause(), Some(StopCause::Fenced));
+        board.reopen(later());
+        assert!(board.may_act(lease(2)) == late.cause().is_none());
+    }
+
     #[test]
     fn the_first_cause_counts() {
         let signal = StopSignal::default();
@@ -217,12 +257,12 @@ mod tests {
         assert_eq!(board.stop_all(StopCause::Fenced), 1);
         let _late = board.enter(lease(2), late.clone());
         assert_eq!((early.cause(), late.cause()), (Some(StopCause::Fenced), Some(StopCause::Fenced)));
-        board.reopen();
+        board.reopen(later());
         let _renewed = board.enter(lease(3), renewed.clone());
         assert_eq!((renewed.cause(), board.is_closed()), (None, false));
         board.stop_all(StopCause::Draining);
         board.stop_all(StopCause::Fenced);
-        board.reopen();
+        board.reopen(later());
         let last = StopSignal::default();
         let _last = board.enter(lease(4), last.clone());
         assert_eq!(last.cause(), Some(StopCause::Draining), "a daemon that drains takes nothing up again");

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::board::{Board, StopCause};
 use super::gate::Gate;
-use super::registry::{Admit, Ask, RunChanged, RunRegistry, Slot, WriteFailed};
+use super::registry::{Admit, Ask, RunChanged, RunRegistry, RunsEndedElsewhere, Slot, WriteFailed};
 use super::supervisor::{PanicChild, Supervisor, Tree};
 use crate::clock::Instant;
 use crate::domain::admission::{Request, Verdict};
@@ -18,7 +18,7 @@ use crate::domain::operation::Operation;
 use crate::domain::run::Run;
 use crate::ids::{InstanceId, RunId};
 use crate::metrics::{Metrics, Reason};
-use crate::store::{Cancel, Store, StoreError};
+use crate::store::{Cancel, Hint, Store, StoreError};
 
 /// The way in. Cheap to clone; usable from any thread.
 #[derive(Clone)]
@@ -92,6 +92,24 @@ pub struct Progress {
     pub calls: u64,
     /// Waiting for a throttle until then.
     pub throttled_until: Option<Instant>,
+    /// What a restore has done and has to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreProgress>,
+}
+
+/// How far a restore is; known once its plan is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RestoreProgress {
+    /// Policies to write.
+    pub policies_total: u64,
+    /// Of those: verified or failed.
+    pub policies_done: u64,
+    /// Calls that are still to come, at the least; writes are among them.
+    pub calls_to_come: u64,
+    /// Writes that are still to come, at the least.
+    pub writes_to_come: u64,
+    /// Seconds that the throttle budget needs for them, at the least.
+    pub seconds_at_least: u64,
 }
 
 /// Whether the daemon admits work.
@@ -224,7 +242,10 @@ impl Handle {
             let cancel = handle.inner.store.request_cancel(run, &by).await?;
             match &cancel {
                 Cancel::Requested(_) => {
-                    handle.inner.board.stop(run, StopCause::Cancelled);
+                    if !handle.inner.board.stop(run, StopCause::Cancelled) {
+                        // It executes elsewhere: the hint saves the wait for that instance's next heartbeat.
+                        handle.inner.store.tell(Hint::Cancel(run));
+                    }
                 }
                 Cancel::Completed(run) => handle.changed(run.clone()).await,
                 Cancel::AlreadyCompleted(_) | Cancel::NotFound => {}
@@ -239,7 +260,12 @@ impl Handle {
     /// Tells the registry that a run has changed.
     pub async fn changed(&self, run: Run) {
         // A closed registry needs no news: the process ends.
-        let _ = self.inner.registry.send(RunChanged { run: Arc::new(run) }).await;
+        let _ = self.inner.registry.send(RunChanged { run: Arc::new(run), as_of: None }).await;
+    }
+
+    /// Tells the registry that runs may have ended on another instance.
+    pub async fn ended_elsewhere(&self, runs: Vec<RunId>) {
+        let _ = self.inner.registry.send(RunsEndedElsewhere { runs }).await;
     }
 
     /// The actor tree.
@@ -274,6 +300,11 @@ impl Handle {
     /// The ledger, for reading.
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// This process.
+    pub fn instance(&self) -> InstanceId {
+        self.inner.instance
     }
 
     /// The metrics.

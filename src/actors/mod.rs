@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Reading order: [`handle`] (what others may ask), [`gate`], [`registry`], [`supervisor`], [`restart`],
-//! [`death_watch`], [`tenant`], [`reconcile`], [`board`] (what executes here).
+//! [`death_watch`], [`tenant`], [`reconcile`], [`board`] (what executes here),
+//! [`fleet`] (the other instances).
 
 pub mod handle;
 
@@ -20,7 +21,8 @@ pub mod restart;
 pub mod supervisor;
 
 pub mod board;
+pub mod fleet;
 pub mod reconcile;
 pub mod tenant;
 
-pub use handle::{AdmitError, Handle, Progress, Readiness, SystemReport};
+pub use handle::{AdmitError, Handle, Progress, Readiness, RestoreProgress, SystemReport};

@@ -6,8 +6,15 @@
 //! Group commit: while one transaction is under way, new requests gather for the next. A duplicate is answered in the
 //! handler and touches no database; callers of an identity whose first write is in flight wait for that write.
 //!
-//! Memory learns of a run's end by message, but does not rely on it: another process may have ended the run, and news
-//! may be lost. Whatever it refused as `active` it looks up when it writes the counts of those refusals.
+//! Memory learns of a run's end by message, but does not rely on it: news may be lost. Whatever it refused as `active` it
+//! looks up when it writes the counts of those refusals.
+//!
+//! Where other instances share the ledger, a refusal rests on what the ledger showed within
+//! [`RegistryLimits::memory_max`], or on an execution of this very process: any other waits for a look at the ledger, one
+//! for all that wait (SPEC section 5). What is new needs no such care: the database judges it.
+
+mod duplicates;
+mod looks;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,9 +23,11 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
+use super::board::Board;
 use super::death_watch::DeathWatch;
+use super::fleet::Fleet;
 use super::handle::ActorReport;
-use super::supervisor::{RunsAccepted, Supervisor};
+use super::supervisor::{Parts, RunsAccepted, Supervisor};
 use crate::clock::{Clock, Instant};
 use crate::domain::admission::{Request, Verdict};
 use crate::domain::identities::{Answer, Identities};
@@ -27,7 +36,7 @@ use crate::domain::operation::Operation;
 use crate::domain::run::{Run, Status};
 use crate::ids::{RunId, WorkspaceId};
 use crate::metrics::{Answered, Metrics};
-use crate::store::{Admitted, DuplicateCount, Store, StoreError};
+use crate::store::{Admitted, DuplicateCount, Hint, Store, StoreError};
 
 /// How many expired identities one tick drops.
 const EXPIRE_MAX: usize = 10_000;
@@ -83,6 +92,16 @@ pub struct Admit {
 pub struct RunChanged {
     /// The run as it is now.
     pub run: Arc<Run>,
+    /// When the ledger was asked; `None`: who says so does not know, and it counts as old news.
+    pub as_of: Option<tokio::time::Instant>,
+}
+
+/// Another instance says that runs may have ended: a hint.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RunsEndedElsewhere {
+    /// The runs.
+    pub runs: Vec<RunId>,
 }
 
 /// Ends: what waits is written, counts are flushed. Legal at any time, any number of times.
@@ -117,6 +136,29 @@ struct Pending {
     caller: Caller,
 }
 
+/// A request whose refusal would rest on too old a memory of `run`.
+struct Doubt {
+    run: RunId,
+    request: Request,
+    reply: oneshot::Sender<Written>,
+    /// When it came: a look that began later is new enough for it, however long it took.
+    since: Duration,
+}
+
+/// What to do about a request, in full.
+enum Judged {
+    Refuse(Verdict),
+    Doubt(RunId),
+    Wait,
+    Write,
+}
+
+/// A pass that was asked for again, and when.
+struct Again {
+    request: Request,
+    asked_at: Instant,
+}
+
 /// Limits, from the configuration.
 #[derive(Clone, Copy)]
 pub struct RegistryLimits {
@@ -124,6 +166,10 @@ pub struct RegistryLimits {
     pub batch_max: usize,
     /// `admission.duplicates_flush`.
     pub duplicates_flush: Duration,
+    /// `admission.memory_max`; `None` where no other process writes to the ledger.
+    pub memory_max: Option<Duration>,
+    /// Transactions under way at the same time: where the database has one writer, one.
+    pub writes_max: usize,
 }
 
 /// The actor.
@@ -133,15 +179,27 @@ pub struct RunRegistry {
     metrics: Metrics,
     limits: RegistryLimits,
     supervisor: Addr<Supervisor>,
+    board: Board,
+    fleet: Fleet,
+    /// When memory began: the zero of all its ages.
+    began: tokio::time::Instant,
     identities: Identities<Caller>,
     /// Requests for the next transactions. LIMIT: the gate in front of the registry.
     pending: VecDeque<Pending>,
-    /// A transaction is under way.
-    writing: bool,
+    /// Transactions under way.
+    writing: usize,
+    /// A transaction is about to begin.
+    write_due: bool,
+    /// Requests that wait for a look at the ledger. LIMIT: the gate in front of the registry.
+    doubts: Vec<Doubt>,
+    /// A look is under way, or about to begin.
+    looking: bool,
+    /// Runs of other instances that requests were refused for. LIMIT: one entry per identity held.
+    foreign: HashMap<RunId, IdentityHash>,
     /// Refused requests that the ledger does not count yet. LIMIT: one entry per identity held.
     duplicates: Duplicates,
     /// Workspaces whose running reconcile pass was asked for again. LIMIT: one entry per workspace.
-    again: HashMap<WorkspaceId, Request>,
+    again: HashMap<WorkspaceId, Again>,
     last_batch: Option<(Instant, usize)>,
     /// Callers of [`DrainRegistry`] that wait for the last transaction.
     draining: Vec<oneshot::Sender<()>>,
@@ -150,24 +208,23 @@ pub struct RunRegistry {
 
 impl RunRegistry {
     /// A registry that starts warm from what the ledger holds.
-    pub fn new(
-        store: Store,
-        clock: Clock,
-        metrics: Metrics,
-        limits: RegistryLimits,
-        supervisor: Addr<Supervisor>,
-        holders: Vec<Run>,
-        watch: DeathWatch,
-    ) -> Self {
+    pub fn new(parts: &Parts, supervisor: Addr<Supervisor>, holders: Vec<Run>, watch: DeathWatch) -> Self {
         Self {
-            store,
-            clock,
-            metrics,
-            limits,
+            store: parts.store.clone(),
+            clock: parts.clock.clone(),
+            metrics: parts.metrics.clone(),
+            limits: parts.registry_limits,
             supervisor,
+            board: parts.board.clone(),
+            fleet: parts.fleet.clone(),
+            began: tokio::time::Instant::now(),
             identities: Identities::warm(holders),
             pending: VecDeque::new(),
-            writing: false,
+            writing: 0,
+            write_due: false,
+            doubts: Vec::new(),
+            looking: false,
+            foreign: HashMap::new(),
             duplicates: HashMap::new(),
             again: HashMap::new(),
             last_batch: None,
@@ -192,8 +249,10 @@ impl Handler<Ask> for RunRegistry {
     fn handle(&mut self, ask: Ask, _: &mut Self::Context) -> Self::Result {
         let now = self.clock.now();
         MessageResult(match self.identities.ask(&ask.identity, ask.force, now) {
-            // A reconcile pass that is asked for again needs the whole request: see `refused`.
-            Answer::Refuse(verdict) if ask.operation != Operation::Reconcile => {
+            // A reconcile pass that is asked for again needs the whole request (see `refused`), and so does a look.
+            Answer::Refuse(verdict)
+                if ask.operation != Operation::Reconcile && !self.is_doubtful(&verdict, self.age()) =>
+            {
                 self.count_refused(&verdict, now);
                 Some(verdict)
             }
@@ -216,7 +275,31 @@ impl Handler<RunChanged> for RunRegistry {
     type Result = ();
 
     fn handle(&mut self, changed: RunChanged, ctx: &mut Self::Context) {
-        self.changed(changed.run, ctx);
+        let seen = changed.as_of.map_or(Duration::ZERO, |as_of| as_of.saturating_duration_since(self.began));
+        let run = changed.run;
+        if run.status == Status::Queued && run.next_attempt_at.is_none() {
+            // It went back: whoever executes its tenant may not know.
+            self.announce(vec![run.clone()]);
+        }
+        if run.status == Status::Completed && self.fleet.is_shared() {
+            self.store.tell(Hint::Ended(run.id));
+        }
+        self.changed(run, seen, ctx);
+    }
+}
+
+impl Handler<RunsEndedElsewhere> for RunRegistry {
+    type Result = ();
+
+    fn handle(&mut self, ended: RunsEndedElsewhere, ctx: &mut Self::Context) {
+        let mut passes = Vec::new();
+        for run in ended.runs {
+            if let Some(identity) = self.foreign.remove(&run) {
+                self.identities.doubt(&identity, run);
+                passes.extend(self.again_of(&identity).map(|_| run));
+            }
+        }
+        self.look_up(passes, ctx);
     }
 }
 
@@ -239,7 +322,7 @@ impl Handler<RegistryReport> for RunRegistry {
     fn handle(&mut self, _: RegistryReport, _: &mut Self::Context) -> Self::Result {
         MessageResult(ActorReport {
             name: "registry".to_owned(),
-            state: if self.writing { "writing" } else { "serving" }.to_owned(),
+            state: if self.writing > 0 { "writing" } else { "serving" }.to_owned(),
             queue: self.pending.len(),
             restarts: 0,
             last_pass_at: self.last_batch.map(|(at, _)| at),
@@ -259,61 +342,109 @@ impl Handler<PanicNow> for RunRegistry {
 }
 
 impl RunRegistry {
-    /// A run is known to be as `run` shows it.
-    fn changed(&mut self, run: Arc<Run>, ctx: &mut Context<Self>) {
-        self.identities.observe(run.clone());
+    /// How long memory has lasted.
+    fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// A run was as `run` shows it at `seen`.
+    fn changed(&mut self, run: Arc<Run>, seen: Duration, ctx: &mut Context<Self>) {
+        self.identities.observe(run.clone(), seen);
         self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
+        if run.status != Status::Completed {
+            return;
+        }
+        self.foreign.remove(&run.id);
         if run.operation == Operation::Reconcile
-            && run.status == Status::Completed
-            && let Some(request) = self.again.remove(&run.workspace_id)
+            && let Some(again) = self.again.remove(&run.workspace_id)
         {
             // The triggers that came while the pass ran become one more pass.
-            let now = self.clock.now();
-            drop(self.admit(request, now, ctx));
+            drop(self.admit_since(again.request, again.asked_at, ctx));
+        }
+    }
+
+    fn judge(&self, request: &Request, since: Duration, now: Instant) -> Judged {
+        match self.identities.ask(&request.identity, request.force, now) {
+            Answer::Refuse(verdict) if self.is_doubtful(&verdict, since) => Judged::Doubt(verdict.run().id),
+            Answer::Refuse(verdict) => Judged::Refuse(verdict),
+            Answer::Wait => Judged::Wait,
+            Answer::Write => Judged::Write,
         }
     }
 
     /// Decides on one request: refuses it, lets it wait, or puts it into the next transaction.
     fn admit(&mut self, request: Request, now: Instant, ctx: &mut Context<Self>) -> Slot {
-        match self.identities.ask(&request.identity, request.force, now) {
-            Answer::Refuse(verdict) => {
-                self.refused(&verdict, request, now);
+        self.admit_since(request, now, ctx)
+    }
+
+    /// The same for one that was asked at `asked_at`.
+    fn admit_since(&mut self, request: Request, asked_at: Instant, ctx: &mut Context<Self>) -> Slot {
+        let since = self.age();
+        match self.judge(&request, since, self.clock.now()) {
+            Judged::Refuse(verdict) => {
+                self.refused(&verdict, request, asked_at);
                 Slot::Ready(verdict)
             }
-            Answer::Wait => {
+            judged => {
                 let (reply, written) = oneshot::channel();
-                let identity = request.identity;
-                let caller = Caller {
-                    reply,
-                    operation: request.operation,
-                    trigger: (request.operation == Operation::Reconcile).then_some(request),
-                };
-                if self.identities.wait(&identity, caller).is_err() {
-                    unreachable!("`ask` has just said that a write is in flight, and this handler is serial");
-                }
-                Slot::Waiting(written)
-            }
-            Answer::Write => {
-                let (reply, written) = oneshot::channel();
-                self.identities.begin_write(request.identity);
-                let trigger = (request.operation == Operation::Reconcile).then(|| request.clone());
-                let caller = Caller { reply, operation: request.operation, trigger };
-                self.pending.push_back(Pending { request, caller });
-                self.write_soon(ctx);
+                self.defer(judged, request, reply, since, ctx);
                 Slot::Waiting(written)
             }
         }
     }
 
-    fn refused(&mut self, verdict: &Verdict, request: Request, now: Instant) {
-        self.count_refused(verdict, now);
+    fn defer(
+        &mut self,
+        judged: Judged,
+        request: Request,
+        reply: oneshot::Sender<Written>,
+        since: Duration,
+        ctx: &mut Context<Self>,
+    ) {
+        let identity = request.identity;
+        let is_pass = request.operation == Operation::Reconcile;
+        match judged {
+            Judged::Refuse(_) => unreachable!("a refusal is answered at once"),
+            Judged::Doubt(run) => {
+                self.doubts.push(Doubt { run, request, reply, since });
+                self.look_soon(ctx);
+            }
+            Judged::Wait => {
+                let operation = request.operation;
+                let caller = Caller { reply, operation, trigger: is_pass.then_some(request) };
+                if self.identities.wait(&identity, caller).is_err() {
+                    unreachable!("`ask` has just said that a write is in flight, and this handler is serial");
+                }
+            }
+            Judged::Write => {
+                self.identities.begin_write(identity);
+                let trigger = is_pass.then(|| request.clone());
+                let caller = Caller { reply, operation: request.operation, trigger };
+                self.pending.push_back(Pending { request, caller });
+                self.write_soon(ctx);
+            }
+        }
+    }
+
+    /// The pass of the identity's workspace that was asked for again.
+    fn again_of(&self, identity: &IdentityHash) -> Option<&Again> {
+        let holder = self.identities.holder(identity)?;
+        (holder.operation == Operation::Reconcile).then(|| self.again.get(&holder.workspace_id)).flatten()
+    }
+
+    /// `asked_at`: when the request was made for the first time.
+    fn refused(&mut self, verdict: &Verdict, request: Request, asked_at: Instant) {
+        self.count_refused(verdict, self.clock.now());
         let run = verdict.run();
         let dry_run = |context: &serde_json::Map<String, serde_json::Value>| {
             context.get("dry_run").is_some_and(|value| value == true)
         };
-        let sees_all = run.status != Status::Running && !dry_run(&run.context);
+        // A pass that has not begun, or began after it was asked for, sees all there was to see.
+        let begun_before =
+            run.status == Status::Running && run.started_at.is_none_or(|begun| begun < asked_at);
+        let sees_all = !begun_before && !dry_run(&run.context);
         if request.operation == Operation::Reconcile && !dry_run(&request.context) && !sees_all {
-            self.again.entry(request.workspace_id).or_insert(request);
+            self.again.entry(request.workspace_id).or_insert(Again { request, asked_at });
         }
     }
 
@@ -334,14 +465,18 @@ impl RunRegistry {
 
     /// Starts a transaction once the mailbox has been drained, so that all that came together goes together.
     fn write_soon(&mut self, ctx: &mut Context<Self>) {
-        if !self.writing {
-            self.writing = true;
+        if !self.write_due && self.writing < self.limits.writes_max {
+            self.write_due = true;
             ctx.spawn(fut::ready(()).map(|(), actor: &mut Self, ctx| actor.write(ctx)));
         }
     }
 
     fn write(&mut self, ctx: &mut Context<Self>) {
+        self.write_due = false;
         let size = self.pending.len().min(self.limits.batch_max);
+        if size == 0 {
+            return;
+        }
         let (requests, callers): (Vec<Request>, Vec<(IdentityHash, Caller)>) = self
             .pending
             .drain(..size)
@@ -350,27 +485,36 @@ impl RunRegistry {
                 (pending.request, (identity, pending.caller))
             })
             .unzip();
+        self.writing += 1;
         self.metrics.admission_batch.observe(size as f64);
-        let store = self.store.clone();
+        let (store, seen) = (self.store.clone(), self.age());
         let written = async move { store.admit(requests).await };
         ctx.spawn(written.into_actor(self).map(move |result, actor, ctx| {
-            actor.written(callers, result);
+            actor.written(callers, result, seen);
             actor.last_batch = Some((actor.clock.now(), size));
-            actor.writing = false;
+            actor.writing -= 1;
             if actor.pending.is_empty() {
                 actor.finish_drain(ctx);
             } else {
                 actor.write_soon(ctx);
             }
         }));
+        if !self.pending.is_empty() {
+            self.write_soon(ctx);
+        }
     }
 
-    fn written(&mut self, callers: Vec<(IdentityHash, Caller)>, result: Result<Vec<Admitted>, StoreError>) {
+    fn written(
+        &mut self,
+        callers: Vec<(IdentityHash, Caller)>,
+        result: Result<Vec<Admitted>, StoreError>,
+        seen: Duration,
+    ) {
         match result {
             Ok(admitted) => {
                 let mut accepted = Vec::new();
                 for ((identity, caller), outcome) in callers.into_iter().zip(admitted) {
-                    self.answer(identity, caller, outcome, &mut accepted);
+                    self.answer(identity, caller, outcome, seen, &mut accepted);
                 }
                 if !accepted.is_empty() {
                     self.announce(accepted);
@@ -399,6 +543,7 @@ impl RunRegistry {
         identity: IdentityHash,
         caller: Caller,
         outcome: Admitted,
+        seen: Duration,
         accepted: &mut Vec<Arc<Run>>,
     ) {
         let now = self.clock.now();
@@ -406,13 +551,13 @@ impl RunRegistry {
             Admitted::Accepted(run) => {
                 self.count_verdict(caller.operation, "accepted");
                 let written = Arc::new(run.clone());
-                let (_, waiters) = self.identities.end_write(run);
+                let (_, waiters) = self.identities.end_write(run, seen);
                 accepted.push(written.clone());
                 let _ = caller.reply.send(Ok(Verdict::Accepted(written)));
                 waiters
             }
             Admitted::Held(holder) => {
-                let (holder, mut waiters) = self.identities.end_write(holder);
+                let (holder, mut waiters) = self.identities.end_write(holder, seen);
                 waiters.insert(0, caller);
                 debug_assert_eq!(holder.identity, identity, "the store answers in the order of the requests");
                 waiters
@@ -460,79 +605,14 @@ impl RunRegistry {
 
     fn expire(&mut self, ctx: &mut Context<Self>) {
         self.identities.expire(self.clock.now(), EXPIRE_MAX);
+        self.look_after_passes(ctx);
         self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
         ctx.run_later(EXPIRE_EVERY, Self::expire);
     }
 
-    fn flush_duplicates_and_rearm(&mut self, ctx: &mut Context<Self>) {
-        self.flush_duplicates(ctx);
-        ctx.run_later(self.limits.duplicates_flush, Self::flush_duplicates_and_rearm);
-    }
-
-    /// Writes the counts of refused requests; those that cannot be written are kept for the next time.
-    fn flush_duplicates(&mut self, ctx: &mut Context<Self>) {
-        if self.duplicates.is_empty() {
-            return;
-        }
-        let flushed = std::mem::take(&mut self.duplicates);
-        let counts = flushed.values().map(|(_, count)| *count).collect();
-        let store = self.store.clone();
-        let written = async move { store.count_duplicates(counts).await };
-        self.look_up(&flushed, ctx);
-        ctx.spawn(written.into_actor(self).map(move |result, actor, _| match result {
-            Ok(()) => actor.duplicates_counted(flushed),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "counts of refused requests could not be written; they are kept for the next time"
-                );
-                actor.keep_duplicates(flushed);
-            }
-        }));
-    }
-
-    /// Looks up what became of the runs that requests were refused for and that are active as far as memory knows.
-    fn look_up(&self, refused: &Duplicates, ctx: &mut Context<Self>) {
-        let is_active = |identity| self.identities.holder(identity).is_some_and(|run| run.is_active());
-        let active = refused.iter().filter(|(_, (identity, _))| is_active(identity));
-        let ids: Vec<_> = active.map(|(run, _)| *run).take(LOOKED_UP_MAX).collect();
-        if ids.is_empty() {
-            return;
-        }
-        let store = self.store.clone();
-        let ended = async move { store.ended(ids).await };
-        ctx.spawn(ended.into_actor(self).map(|ended, actor, ctx| match ended {
-            Ok(runs) => runs.into_iter().for_each(|run| actor.changed(Arc::new(run), ctx)),
-            Err(error) => tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "runs that requests were refused for could not be looked up; they are at the next refusal"
-            ),
-        }));
-    }
-
-    fn duplicates_counted(&mut self, flushed: Duplicates) {
-        for (identity, count) in flushed.into_values() {
-            self.identities.touch(&identity, |run| {
-                if run.id == count.run_id {
-                    run.duplicate_count += count.count;
-                    run.last_duplicate_at = Some(count.last_at);
-                }
-            });
-        }
-    }
-
-    fn keep_duplicates(&mut self, unwritten: Duplicates) {
-        for (run_id, (identity, count)) in unwritten {
-            let fresh = (identity, DuplicateCount { count: 0, ..count });
-            let (_, kept) = self.duplicates.entry(run_id).or_insert(fresh);
-            kept.count += count.count;
-            kept.last_at = kept.last_at.max(count.last_at);
-        }
-    }
-
     /// Answers those who wait for the drain once nothing is under way any more and the counts are written.
     fn finish_drain(&mut self, ctx: &mut Context<Self>) {
-        if self.draining.is_empty() || self.writing || !self.pending.is_empty() {
+        if self.draining.is_empty() || self.writing > 0 || !self.pending.is_empty() || self.looking {
             return;
         }
         let callers = std::mem::take(&mut self.draining);

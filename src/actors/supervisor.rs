@@ -3,7 +3,7 @@
 //!
 //! It decides nothing about runs. Only it holds the addresses of children.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +12,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::board::{Board, StopCause};
 use super::death_watch::DeathWatch;
+use super::fleet::Fleet;
 use super::handle::ActorReport;
 use super::reconcile::{ReconcileReport, WakeReconcile, WorkspaceReconcile};
 use super::registry::{DrainRegistry, RegistryLimits, RegistryReport, RunRegistry};
 use super::restart::{self, LastResort, Restart, RestartLog};
-use super::tenant::{DrainTenant, TenantAssignments, TenantReport, Wake};
+use super::tenant::{DrainTenant, Sharing, TenantAssignments, TenantReport, Wake};
 use crate::clock::Clock;
 use crate::domain::run::Run;
 use crate::execution::{Executor, ExecutorParts};
 use crate::ids::{InstanceId, TenantId};
 use crate::metrics::{Metrics, Reason};
-use crate::store::Store;
+use crate::store::{Hint, Store};
 
 /// Messages that may wait for the supervisor before senders fall back on the poll of the ledger.
 const MAILBOX: usize = 1024;
@@ -60,10 +61,18 @@ pub struct RunsAccepted {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct DueWork {
-    /// Tenants with a due run.
+    /// Tenants with a due run that this instance has, or is to take.
     pub tenants: Vec<TenantId>,
     /// A workspace-scoped run is due.
     pub workspace_runs: bool,
+}
+
+/// Another instance says that tenants may have work, or may be free.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TenantsHinted {
+    /// The tenants.
+    pub tenants: Vec<TenantId>,
 }
 
 /// Asks for the registry's address; answered once it has started.
@@ -103,6 +112,8 @@ pub struct Parts {
     pub instance: InstanceId,
     /// What executes here.
     pub board: Board,
+    /// The other instances.
+    pub fleet: Fleet,
     /// `admission.*`.
     pub registry_limits: RegistryLimits,
     /// `execution.tenants_max`.
@@ -168,10 +179,7 @@ impl Supervisor {
 
     fn start_registry(&mut self, ctx: &mut Context<Self>) {
         let registry = RunRegistry::new(
-            self.parts.store.clone(),
-            self.parts.clock.clone(),
-            self.parts.metrics.clone(),
-            self.parts.registry_limits,
+            &self.parts,
             ctx.address(),
             std::mem::take(&mut self.holders),
             DeathWatch::new(ctx.address(), ChildKey::Registry),
@@ -189,7 +197,7 @@ impl Supervisor {
         self.reconcile = Some(actor.start());
     }
 
-    fn wake_tenant(&mut self, tenant: TenantId, ctx: &mut Context<Self>) {
+    fn wake_tenant(&mut self, tenant: TenantId, accepted_here: bool, ctx: &mut Context<Self>) {
         if self.draining {
             return;
         }
@@ -199,13 +207,18 @@ impl Supervisor {
             return;
         }
         let parts = &self.parts;
+        parts.fleet.engage(tenant);
         let address = child.address.get_or_insert_with(|| {
             TenantAssignments::new(
                 tenant,
                 parts.store.clone(),
                 parts.instance,
                 executor,
-                self.places.clone(),
+                Sharing {
+                    places: self.places.clone(),
+                    fleet: parts.fleet.clone(),
+                    metrics: parts.metrics.clone(),
+                },
                 parts.idle_after,
                 parts.clock.clone(),
                 DeathWatch::new(ctx.address(), ChildKey::Tenant(tenant)),
@@ -213,10 +226,31 @@ impl Supervisor {
             .start()
         });
         // A full mailbox already holds a wake-up.
-        let _ = address.try_send(Wake);
+        let _ = address.try_send(Wake { accepted_here });
+    }
+
+    /// Wakes those of `tenants` that are this instance's part; tells of the others.
+    fn wake_or_tell(&mut self, tenants: BTreeSet<TenantId>, tell: bool, ctx: &mut Context<Self>) {
+        if self.draining {
+            if tell {
+                tenants.into_iter().for_each(|tenant| self.parts.store.tell(Hint::Work(tenant)));
+            }
+            return;
+        }
+        let fresh = tenants.iter().filter(|tenant| !self.tenants.contains_key(tenant)).count();
+        self.parts.fleet.expect(fresh);
+        for tenant in tenants {
+            // A child may have the tenant's lease, whether it has work at the moment or not.
+            if self.tenants.contains_key(&tenant) || self.parts.fleet.may_take(tenant) {
+                self.wake_tenant(tenant, tell, ctx);
+            } else if tell {
+                self.parts.store.tell(Hint::Work(tenant));
+            }
+        }
     }
 
     fn tenant_exited(&mut self, tenant: TenantId, panicked: bool, ctx: &mut Context<Self>) {
+        self.parts.fleet.disengage(tenant);
         let Some(child) = self.tenants.get_mut(&tenant) else { return };
         child.address = None;
         if !panicked {
@@ -240,7 +274,7 @@ impl Supervisor {
             if let Some(child) = actor.tenants.get_mut(&tenant) {
                 child.resting = false;
             }
-            actor.wake_tenant(tenant, ctx);
+            actor.wake_tenant(tenant, false, ctx);
         });
     }
 
@@ -302,10 +336,19 @@ impl Handler<RunsAccepted> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, accepted: RunsAccepted, ctx: &mut Self::Context) {
-        let tenants: std::collections::BTreeSet<_> =
-            accepted.runs.iter().filter_map(|run| run.tenant_id).collect();
+        let tenants: BTreeSet<_> = accepted.runs.iter().filter_map(|run| run.tenant_id).collect();
         let workspace_runs = accepted.runs.iter().any(|run| run.tenant_id.is_none());
-        self.handle(DueWork { tenants: tenants.into_iter().collect(), workspace_runs }, ctx);
+        self.wake_or_tell(tenants, true, ctx);
+        self.handle(DueWork { tenants: Vec::new(), workspace_runs }, ctx);
+    }
+}
+
+impl Handler<TenantsHinted> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, hinted: TenantsHinted, ctx: &mut Self::Context) {
+        // Who says so has told everybody.
+        self.wake_or_tell(hinted.tenants.into_iter().collect(), false, ctx);
     }
 }
 
@@ -314,7 +357,7 @@ impl Handler<DueWork> for Supervisor {
 
     fn handle(&mut self, due: DueWork, ctx: &mut Self::Context) {
         for tenant in due.tenants {
-            self.wake_tenant(tenant, ctx);
+            self.wake_tenant(tenant, false, ctx);
         }
         if due.workspace_runs
             && !self.draining

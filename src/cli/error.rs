@@ -94,7 +94,7 @@ impl CliError {
             Self::Usage(_)
             | Self::Config(_)
             | Self::Setup(_)
-            | Self::Store { source: StoreError::Url(_), .. } => 2,
+            | Self::Store { source: StoreError::Url(_) | StoreError::Tls(_) | StoreError::Pooler, .. } => 2,
             Self::Client(error) if error.is_wrong_usage() => 2,
             Self::Refused { .. } => 3,
             Self::Client(_)

@@ -1,7 +1,7 @@
 //! `atlasd migrate`: brings the schema up to date, or says whether it is.
 
 use super::{CliError, Global, output, settings};
-use crate::store::{migrate, pending};
+use crate::store::{migrate_with, pending_with};
 
 /// Arguments of `atlasd migrate`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,8 @@ impl Migrate {
         let url = settings::database_url(global, &config)?;
         if self.check {
             settings::check_exists(&url)?;
-            let missing = pending(&url).map_err(CliError::store(format!("check the schema of {url}")))?;
+            let missing = pending_with(&url, &config.database)
+                .map_err(CliError::store(format!("check the schema of {url}")))?;
             return match missing.len() {
                 0 => output::print(&format!("{url}: the schema is up to date")),
                 count => Err(CliError::Failed(format!(
@@ -31,7 +32,8 @@ impl Migrate {
             };
         }
         settings::create_data_dir(&url)?;
-        let applied = migrate(&url).map_err(CliError::store(format!("migrate {url}")))?;
+        let applied =
+            migrate_with(&url, &config.database).map_err(CliError::store(format!("migrate {url}")))?;
         for version in &applied {
             output::print(&format!("applied {version}"))?;
         }

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::CliError;
 use super::output::printable;
 use super::views::text;
 use crate::domain::assignment::{Assignment, Filter, FilterMode, Target};
@@ -25,6 +26,17 @@ pub fn describe(items: &[Value]) -> String {
 /// How many policies are to be written: none means that there is nothing to carry out.
 pub fn to_write(items: &[Value]) -> usize {
     items.iter().filter(|item| text(item, "state") == "planned").count()
+}
+
+/// What it means that a plan writes nothing.
+///
+/// # Errors
+/// [`CliError::Failed`] when there is something to restore and all of it is refused.
+pub fn nothing_to_write(items: &[Value]) -> Result<(), CliError> {
+    match items.iter().filter(|item| text(item, "state") == "failed").count() {
+        0 => Ok(()),
+        refused => Err(CliError::Failed(format!("nothing was written: {refused} refused"))),
+    }
 }
 
 fn counts(items: &[Value]) -> String {
@@ -215,6 +227,8 @@ mobileApp \"Portal\" (p1): to write
             "{text}"
         );
         assert_eq!(describe(&[]), "0 policies: nothing to do");
+        assert!(nothing_to_write(&[item("failed", json!({}))]).is_err());
+        assert!(nothing_to_write(&[item("skipped", json!({}))]).is_ok());
     }
 
     #[test]

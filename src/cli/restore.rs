@@ -213,7 +213,7 @@ impl Restore {
             return Err(failed);
         }
         if plans::to_write(&items) == 0 {
-            return Ok(());
+            return plans::nothing_to_write(&items);
         }
         if !confirm("\nCarry out this plan? [y/N] ")? {
             return Err(CliError::Failed("not carried out: nothing was written".to_owned()));

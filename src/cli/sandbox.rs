@@ -1,10 +1,15 @@
 //! `atlasd sandbox`: the Graph double alone.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use secrecy::ExposeSecret;
+use uuid::Uuid;
 
 use super::{CliError, output, settings};
 use crate::ids::fresh_uuid;
-use crate::sandbox::{Policies, Sandbox, SandboxConfig, TenantSpec};
+use crate::sandbox::snapshot_file::FILE_BYTES_MAX;
+use crate::sandbox::{Policies, Sandbox, SandboxConfig, SnapshotFile, TenantSpec};
 use crate::telemetry;
 
 /// Arguments of `atlasd sandbox`.
@@ -22,6 +27,12 @@ pub struct SandboxCommand {
     /// Policies of each tenant [default: some dozens to some hundreds]
     #[arg(long)]
     policies: Option<usize>,
+    /// Plays the tenant of an exported snapshot instead, so that its restore can be rehearsed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tenants", "policies"])]
+    from_snapshot: Option<PathBuf>,
+    /// The directory id under which it plays it [default: the file's]
+    #[arg(long, value_name = "UUID", requires = "from_snapshot")]
+    tenant: Option<Uuid>,
 }
 
 impl SandboxCommand {
@@ -31,7 +42,7 @@ impl SandboxCommand {
     /// An address that cannot be used.
     pub fn run(&self) -> Result<(), CliError> {
         telemetry::start("info").map_err(|error| CliError::Usage(error.to_string()))?;
-        let config = self.config();
+        let config = self.config()?;
         let listen = settings::address(&self.listen)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -48,7 +59,17 @@ impl SandboxCommand {
         })
     }
 
-    fn config(&self) -> SandboxConfig {
+    fn config(&self) -> Result<SandboxConfig, CliError> {
+        match &self.from_snapshot {
+            None => Ok(self.seeded()),
+            Some(path) => {
+                let file = snapshot_file(path)?;
+                Ok(SandboxConfig { seed: self.seed, ..SandboxConfig::from_snapshot(file, self.tenant) })
+            }
+        }
+    }
+
+    fn seeded(&self) -> SandboxConfig {
         let mut config = SandboxConfig { seed: self.seed, ..SandboxConfig::demo() };
         config.tenants.truncate(self.tenants);
         while config.tenants.len() < self.tenants {
@@ -60,6 +81,17 @@ impl SandboxCommand {
         }
         config
     }
+}
+
+fn snapshot_file(path: &Path) -> Result<SnapshotFile, CliError> {
+    let failed = || CliError::io(format!("read {}", path.display()));
+    let bytes = fs::metadata(path).map_err(failed())?.len();
+    if bytes > FILE_BYTES_MAX {
+        let problem = format!("expected at most {FILE_BYTES_MAX} bytes, found {bytes}");
+        return Err(CliError::Usage(format!("{}: {problem}", path.display())));
+    }
+    let text = fs::read_to_string(path).map_err(failed())?;
+    SnapshotFile::parse(&text).map_err(|bad| CliError::Usage(format!("{}: {bad}", path.display())))
 }
 
 /// What a daemon needs to use the sandbox. Its secret opens nothing else.

@@ -6,6 +6,8 @@
 //! ORDER of stopping: not ready -> close the gate -> drain tenants -> drain reconcile -> drain registry -> stop HTTP
 //! -> the instance's row -> close the store -> drop the system.
 
+pub mod checkup;
+pub mod hints;
 pub mod options;
 pub mod pulse;
 pub mod retention;
@@ -24,6 +26,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::actors::board::{Board, StopCause};
+use crate::actors::fleet::Fleet;
 use crate::actors::gate::Gate;
 use crate::actors::handle::{Handle, Health};
 use crate::actors::registry::RegistryLimits;
@@ -101,6 +104,8 @@ pub struct Daemon {
     thread: Option<JoinHandle<Result<(), DaemonError>>>,
 }
 
+/// Admission transactions under way at the same time on PostgreSQL: one is written while the next is gathered.
+const WRITES_MAX: usize = 2;
 /// Commands that may wait for the daemon.
 const CONTROL_MAX: usize = 64;
 
@@ -235,7 +240,9 @@ async fn serve(
         "the daemon admits work"
     );
     let _ = up.send(parts.handle.clone());
-    parts.triggers.reconcile_all("startup").await;
+    // Several that start together come to one pass; what died before is found by the watch besides.
+    let apart = *options.config.execution.lease * 2;
+    parts.triggers.reconcile_all_unless_within(apart, "startup").await;
     let ended = parts.run_until_told(commands, &admin).await;
     if let Err(error) = &ended {
         tracing::error!(error = error as &dyn std::error::Error, "the daemon ends by itself");
@@ -259,7 +266,9 @@ struct Built {
     fatal: mpsc::Receiver<Fatal>,
     pulse: tokio::task::JoinHandle<()>,
     watch: tokio::task::JoinHandle<()>,
+    hints: tokio::task::JoinHandle<()>,
     retention: tokio::task::JoinHandle<()>,
+    checkup: tokio::task::JoinHandle<()>,
 }
 
 impl Built {
@@ -284,6 +293,7 @@ impl Built {
         let holders = store.holders().await.map_err(store_error)?;
         let metrics = Metrics::new();
         let board = Board::default();
+        let fleet = Fleet::default();
         let gate = Gate::new(config.admission.waiting_max);
         let health = Health::default();
         health.set_ledger(true);
@@ -302,9 +312,12 @@ impl Built {
             metrics: metrics.clone(),
             instance,
             board: board.clone(),
+            fleet: fleet.clone(),
             registry_limits: RegistryLimits {
                 batch_max: config.admission.batch_max,
                 duplicates_flush: *config.admission.duplicates_flush,
+                memory_max: store.is_shared().then_some(*config.admission.memory_max),
+                writes_max: if store.is_shared() { WRITES_MAX } else { 1 },
             },
             tenants_max: config.execution.tenants_max,
             idle_after: *config.execution.idle_after,
@@ -319,7 +332,7 @@ impl Built {
             gate.clone(),
             board.clone(),
             store.clone(),
-            metrics,
+            metrics.clone(),
             health.clone(),
             instance,
             clock.now(),
@@ -327,10 +340,18 @@ impl Built {
         let directory = Directory::new(store.clone());
         let triggers = triggers::Triggers::new(handle.clone());
         let pulse = pulse::Pulse::new(store.clone(), instance, clock, board.clone(), health, &config);
-        let watch = watch::Watch::new(handle.clone(), triggers.clone(), supervisor.clone(), &config);
+        let watch = watch::Watch::new(handle.clone(), triggers.clone(), supervisor.clone(), fleet, &config);
+        let hints = hints::Hints {
+            handle: handle.clone(),
+            supervisor: supervisor.clone(),
+            beat_soon: pulse.soon(),
+            look_soon: watch.soon(),
+        };
+        let hints = runtime.spawn(hints.hand_on(store.listen(instance, &metrics)));
         let pulse = runtime.spawn(pulse.beat(leased_at));
         let watch = runtime.spawn(watch.watch());
         let retention = runtime.spawn(retention::Retention::new(store.clone(), &config).keep());
+        let checkup = runtime.spawn(checkup::Checkup::new(store.clone(), metrics, &config).keep());
         Ok(Self {
             store,
             instance,
@@ -344,7 +365,9 @@ impl Built {
             fatal,
             pulse,
             watch,
+            hints,
             retention,
+            checkup,
         })
     }
 
@@ -416,7 +439,9 @@ impl Built {
         );
         self.gate.close();
         self.watch.abort();
+        self.hints.abort();
         self.retention.abort();
+        self.checkup.abort();
         // The supervisor may be what has died.
         let _ = self.supervisor.send(Drain { budget: drain }).await;
         self.board.stop_all(StopCause::Draining);
@@ -451,7 +476,7 @@ impl DaemonOptions {
 
     fn migrate_if_asked(&self) -> Result<(), DaemonError> {
         if self.migrate {
-            crate::store::migrate(&self.database_url)
+            crate::store::migrate_with(&self.database_url, &self.config.database)
                 .map_err(|source| DaemonError::Store { url: self.database_url.to_string(), source })?;
         }
         Ok(())

@@ -1,6 +1,9 @@
 //! The instance's heartbeat: renews its lease, one small write each `execution.heartbeat`, and stops all executions of
 //! this process when it could not renew in time (self-fencing, SPEC section 5).
 //!
+//! It fences a fifth of the lease before the lease ends, counted by a clock that never steps from before the renewal was
+//! sent: what executes has stopped when somebody else may begin, whatever the clocks of machine and database do.
+//!
 //! A task on the multi-thread runtime, not an actor: it must beat while actors are busy. It ends only when the ledger
 //! says that this instance was declared dead.
 //!
@@ -10,8 +13,10 @@
 //! the same beat stops that too.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::actors::board::{Board, StopCause};
@@ -22,6 +27,11 @@ use crate::domain::run::{HandBackReason, Lease, Settlement};
 use crate::ids::InstanceId;
 use crate::store::{Heartbeat, Store};
 
+/// The part of the lease in which nothing executes any more: time to stop, and to be late.
+const MARGIN: u32 = 5;
+/// Hints do not make it beat more often than this.
+const APART: Duration = Duration::from_millis(100);
+
 /// The heartbeat.
 pub struct Pulse {
     store: Store,
@@ -31,6 +41,8 @@ pub struct Pulse {
     health: Health,
     every: Duration,
     lease: Duration,
+    /// Somebody asks for a beat before its time.
+    soon: Arc<Notify>,
     /// Leases of this instance that nothing here executed at the last beat: a claim whose answer was lost.
     unexecuted: HashSet<Lease>,
 }
@@ -46,17 +58,29 @@ impl Pulse {
         config: &Config,
     ) -> Self {
         let (every, lease) = (*config.execution.heartbeat, *config.execution.lease);
-        Self { store, instance, clock, board, health, every, lease, unexecuted: HashSet::new() }
+        let soon = Arc::default();
+        Self { store, instance, clock, board, health, every, lease, soon, unexecuted: HashSet::new() }
+    }
+
+    /// The way to ask for a beat before its time: what a hint says, the ledger's answer to a beat confirms.
+    pub fn soon(&self) -> Arc<Notify> {
+        self.soon.clone()
+    }
+
+    /// When a lease that was asked for at `sent` is over for this process.
+    fn fence_at(&self, sent: Instant) -> Instant {
+        sent + self.lease - self.lease / MARGIN
     }
 
     /// Beats until the instance is declared dead. `leased_at`: when the lease that it has was asked for.
     pub async fn beat(mut self, leased_at: Instant) {
+        self.board.reopen(self.fence_at(leased_at));
         let mut renewed_at = leased_at;
         let mut fenced = false;
         let mut next = Instant::now();
         loop {
             // The lease in the ledger began no earlier than the beat was sent: stopping by then is in time.
-            let fence_at = renewed_at + self.lease;
+            let fence_at = self.fence_at(renewed_at);
             tokio::select! {
                 () = tokio::time::sleep_until(fence_at), if !fenced => {
                     fenced = true;
@@ -64,6 +88,7 @@ impl Pulse {
                     continue;
                 }
                 () = tokio::time::sleep_until(next) => {}
+                () = self.soon.notified() => tokio::time::sleep(APART).await,
             }
             let sent = Instant::now();
             let executed = self.board.leases();
@@ -73,10 +98,20 @@ impl Pulse {
                 self.fence();
             }
             let beat = tokio::time::timeout(self.lease, self.store.heartbeat(self.instance, self.lease));
-            match self.before(fence_at, fenced, beat).await {
+            let beat = self.before(fence_at, fenced, beat).await;
+            if !fenced && Instant::now() >= fence_at {
+                // Also where the beat was answered, while the process slept past its fence: what executes may have been
+                // taken over before the beat was written, and an answer does not tell of what began after it was sent.
+                fenced = true;
+                self.fence();
+            }
+            match beat {
+                // An answer that took longer than the lease renews nothing any more.
+                Some(Ok(Ok(heartbeat))) if heartbeat.renewed && sent.elapsed() >= self.lease => {}
                 Some(Ok(Ok(heartbeat))) if heartbeat.renewed => {
                     renewed_at = sent;
                     fenced = false;
+                    self.board.reopen(self.fence_at(sent));
                     self.renewed(heartbeat, &executed);
                 }
                 Some(Ok(Ok(_))) => {
@@ -91,12 +126,7 @@ impl Pulse {
                         "the heartbeat could not be written; tried again"
                     );
                 }
-                Some(Err(_)) => self.health.set_ledger(false),
-                None => {
-                    self.health.set_ledger(false);
-                    fenced = true;
-                    self.fence();
-                }
+                Some(Err(_)) | None => self.health.set_ledger(false),
             }
             next = (sent + self.every).max(Instant::now());
         }
@@ -122,7 +152,6 @@ impl Pulse {
     /// `executed`: what was on the board before the beat was sent.
     fn renewed(&mut self, heartbeat: Heartbeat, executed: &[Lease]) {
         self.health.set_ledger(true);
-        self.board.reopen();
         let owned: HashSet<Lease> = heartbeat.owned.iter().copied().collect();
         for lease in executed.iter().filter(|lease| !owned.contains(lease)) {
             // Settled just now, or taken from this instance while it slept (a suspended machine's clock stands still,
@@ -134,7 +163,11 @@ impl Pulse {
                 );
             }
         }
-        self.clock.follow(heartbeat.database_now);
+        if self.store.is_shared() {
+            // Otherwise the answer tells this very clock's time of a moment ago: following that, it would fall behind
+            // a little with every beat.
+            self.clock.follow(heartbeat.database_now);
+        }
         for run in heartbeat.cancel_requested {
             self.board.stop(run, StopCause::Cancelled);
         }

@@ -1,7 +1,10 @@
 //! Triggers of reconcile (SPEC section 8): each is a request like any other and gets a verdict like any other.
 
+use std::time::Duration;
+
 use crate::actors::Handle;
 use crate::actors::handle::AdmitError;
+use crate::domain::admission::Request;
 use crate::ids::WorkspaceId;
 use crate::intake;
 use crate::store::{PageRequest, StoreError, Workspace};
@@ -25,10 +28,16 @@ impl Triggers {
 
     /// Asks for a pass over every workspace. A failure is logged: the next trigger comes.
     pub async fn reconcile_all(&self, by: &'static str) {
+        self.reconcile_all_unless_within(Duration::ZERO, by).await;
+    }
+
+    /// The same, but for workspaces over which a pass began less than `apart` ago: the periods and starts of several
+    /// instances come to one.
+    pub async fn reconcile_all_unless_within(&self, apart: Duration, by: &'static str) {
         match self.workspaces().await {
             Ok(workspaces) => {
-                self.reconcile(&workspaces, by).await;
-                tracing::info!(workspaces = workspaces.len(), trigger = by, "reconcile was asked for");
+                let asked = self.reconcile(workspaces, apart, by).await;
+                tracing::info!(workspaces = asked, trigger = by, "reconcile was asked for");
             }
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -40,6 +49,16 @@ impl Triggers {
 
     /// Asks for a pass over some workspaces.
     pub async fn reconcile_some(&self, workspaces: &[WorkspaceId], by: &'static str) {
+        self.reconcile_some_unless_within(workspaces, Duration::ZERO, by).await;
+    }
+
+    /// The same, but for workspaces over which a pass began less than `apart` ago.
+    pub async fn reconcile_some_unless_within(
+        &self,
+        workspaces: &[WorkspaceId],
+        apart: Duration,
+        by: &'static str,
+    ) {
         let mut known = Vec::new();
         for id in workspaces {
             match self.handle.store().workspace(*id).await {
@@ -55,15 +74,41 @@ impl Triggers {
                 }
             }
         }
-        self.reconcile(&known, by).await;
+        self.reconcile(known, apart, by).await;
+    }
+
+    /// Those of `requests` whose identity had no pass that began less than `apart` ago.
+    async fn due(&self, requests: Vec<Request>, apart: Duration) -> Vec<Request> {
+        if apart.is_zero() || !self.handle.store().is_shared() {
+            return requests;
+        }
+        let identities = requests.iter().map(|request| request.identity).collect();
+        match self.handle.store().passes_within(identities, apart).await {
+            Ok(recent) => requests.into_iter().filter(|one| !recent.contains(&one.identity)).collect(),
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the last passes could not be read; one more is asked for"
+                );
+                requests
+            }
+        }
     }
 
     /// Asks for many at once: while the ledger is away each call takes its whole patience, and whoever asks (the daemon
     /// itself, at its start and on a signal) has to hear the next command.
-    async fn reconcile(&self, workspaces: &[Workspace], by: &'static str) {
+    ///
+    /// How many were asked for.
+    async fn reconcile(&self, workspaces: Vec<Workspace>, apart: Duration, by: &'static str) -> usize {
+        let mut asked = 0;
         for some in workspaces.chunks(TOGETHER) {
             let requests = some.iter().map(|workspace| intake::reconcile_request(workspace, false, by, None));
-            let failed = match self.handle.admit(requests.collect()).await {
+            let requests = self.due(requests.collect(), apart).await;
+            if requests.is_empty() {
+                continue;
+            }
+            asked += requests.len();
+            let failed = match self.handle.admit(requests).await {
                 // A workspace that is gone is nobody's trouble.
                 Ok(verdicts) => verdicts
                     .into_iter()
@@ -77,9 +122,10 @@ impl Triggers {
                     trigger = by,
                     "reconcile runs were not admitted; the next trigger comes"
                 );
-                return;
+                return asked;
             }
         }
+        asked
     }
 
     /// Every workspace.

@@ -1,22 +1,29 @@
 //! The watch over the ledger: what no message announced. Each `execution.poll` it looks for due runs and for runs whose
 //! instance has died; each `reconcile.every` it looks for workspaces that need a pass.
 //!
-//! Wake-ups through messages are hints; this is what makes them true. A task on the multi-thread runtime.
+//! Wake-ups through messages and through notifications of other instances are hints; this is what makes them true. A task
+//! on the multi-thread runtime.
+//!
+//! Instances share the tenants that have work: each takes its part at once, and what nobody took within
+//! `execution.share_wait` as far as it has places.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::triggers::Triggers;
 use crate::actors::Handle;
+use crate::actors::fleet::Fleet;
 use crate::actors::supervisor::{DueWork, Supervisor};
 use crate::config::Config;
 use crate::domain::reconcile::{Limits, Observation, decide};
 use crate::domain::run::Run;
-use crate::ids::WorkspaceId;
-use crate::store::{CandidateFilter, StoreError};
+use crate::ids::{TenantId, WorkspaceId};
+use crate::store::{CandidateFilter, DueTenants, Holding, StoreError};
 
 /// Due tenants looked up at once; more are found at the next look.
 const TENANTS_MAX: usize = 1000;
@@ -30,6 +37,14 @@ pub struct Watch {
     handle: Handle,
     triggers: Triggers,
     supervisor: Addr<Supervisor>,
+    fleet: Fleet,
+    /// Somebody asks for a look before its time.
+    soon: Arc<Notify>,
+    lease: Duration,
+    share_wait: Duration,
+    tenants_max: usize,
+    /// Free tenants that were left to others, and since when.
+    offered: HashMap<TenantId, Instant>,
     poll: Duration,
     every: Duration,
     idle_every: Duration,
@@ -41,13 +56,25 @@ pub struct Watch {
 
 impl Watch {
     /// A watch that has not begun.
-    pub fn new(handle: Handle, triggers: Triggers, supervisor: Addr<Supervisor>, config: &Config) -> Self {
+    pub fn new(
+        handle: Handle,
+        triggers: Triggers,
+        supervisor: Addr<Supervisor>,
+        fleet: Fleet,
+        config: &Config,
+    ) -> Self {
         let limits = config.reconcile_limits();
         let filter = CandidateFilter::from(&limits);
         Self {
             handle,
             triggers,
             supervisor,
+            fleet,
+            soon: Arc::default(),
+            lease: *config.execution.lease,
+            share_wait: *config.execution.share_wait,
+            tenants_max: config.execution.tenants_max,
+            offered: HashMap::new(),
             poll: *config.execution.poll,
             every: *config.reconcile.every,
             idle_every: *config.reconcile.idle_every,
@@ -58,11 +85,19 @@ impl Watch {
         }
     }
 
+    /// The way to ask for a look before its time.
+    pub fn soon(&self) -> Arc<Notify> {
+        self.soon.clone()
+    }
+
     /// Watches for as long as the process lives.
     pub async fn watch(mut self) {
         let mut poll = tokio::time::interval(self.poll);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let start = Instant::now();
+        let mut lost = tokio::time::interval_at(start + self.lease, self.lease);
+        lost.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let soon = self.soon.clone();
         let mut candidates = tokio::time::interval_at(start + self.every, self.every);
         candidates.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut idle = tokio::time::interval_at(start + self.idle_every, self.idle_every);
@@ -70,9 +105,11 @@ impl Watch {
         loop {
             let looked = tokio::select! {
                 _ = poll.tick() => self.look().await,
+                () = soon.notified() => self.look().await,
+                _ = lost.tick() => self.mark_lost().await,
                 _ = candidates.tick() => self.reconcile_candidates().await,
                 _ = idle.tick() => {
-                    self.triggers.reconcile_all("schedule").await;
+                    self.triggers.reconcile_all_unless_within(self.idle_every / 10 * 9, "schedule").await;
                     Ok(())
                 }
             };
@@ -87,7 +124,9 @@ impl Watch {
 
     async fn look(&mut self) -> Result<(), StoreError> {
         let store = self.handle.store();
-        let tenants = store.tenants_with_due_runs(TENANTS_MAX).await?;
+        let due = store.due_tenants(self.handle.instance(), TENANTS_MAX).await?;
+        let tenants = self.chosen(due);
+        let store = self.handle.store();
         let workspace_runs = !store.due_workspace_runs(1).await?.is_empty();
         if workspace_runs || !tenants.is_empty() {
             // A closed supervisor needs no work: the process ends.
@@ -95,6 +134,32 @@ impl Watch {
         }
         let orphans = store.orphans(ORPHANS_MAX).await?;
         self.take_up(orphans).await
+    }
+
+    /// What this instance is to work on: what it has, and what it may take.
+    fn chosen(&mut self, due: DueTenants) -> Vec<TenantId> {
+        self.fleet.observe(due.live, due.with_work);
+        let now = Instant::now();
+        let of = |holding| due.tenants.iter().filter(move |one| one.holding == holding).map(|one| one.tenant);
+        let free: Vec<(TenantId, bool)> = of(Holding::Free)
+            .map(|tenant| {
+                let since = self.offered.get(&tenant);
+                (tenant, since.is_some_and(|since| now - *since >= self.share_wait))
+            })
+            .collect();
+        let taken = self.fleet.choose(&free, self.tenants_max);
+        let left = free.into_iter().map(|(tenant, _)| tenant).filter(|tenant| !taken.contains(tenant));
+        self.offered =
+            left.map(|tenant| (tenant, self.offered.get(&tenant).copied().unwrap_or(now))).collect();
+        of(Holding::Ours).chain(taken).collect()
+    }
+
+    /// Instances that do not renew their leases are marked, for people to see: a renewal takes it back.
+    async fn mark_lost(&mut self) -> Result<(), StoreError> {
+        for instance in self.handle.store().mark_lost(self.lease).await? {
+            tracing::warn!(instance.id = %instance, "an instance does not renew its lease any more");
+        }
+        Ok(())
     }
 
     /// Orphaned runs of tenants are reconcile's work. An orphaned reconcile run would be in its own way, so it is
@@ -140,7 +205,7 @@ impl Watch {
 
     async fn reconcile_candidates(&self) -> Result<(), StoreError> {
         let workspaces = self.handle.store().workspaces_with_candidates(self.filter).await?;
-        self.triggers.reconcile_some(&workspaces, "schedule").await;
+        self.triggers.reconcile_some_unless_within(&workspaces, self.every / 10 * 9, "schedule").await;
         Ok(())
     }
 }

@@ -11,10 +11,13 @@ use utoipa::ToSchema;
 
 mod diff;
 mod from_graph;
+mod target;
 #[cfg(test)]
 mod tests;
+pub mod to_graph;
 
 pub use diff::{PolicyChanges, PolicyKey, SetDiff, diff, policy_changes};
+pub use target::{ALL_DEVICES_GROUP, ALL_USERS_GROUP, is_pseudo_group};
 
 /// Whom an assignment reaches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -165,6 +168,11 @@ impl AssignmentSet {
     /// How many.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether it has this very assignment.
+    pub fn contains(&self, assignment: &Assignment) -> bool {
+        self.0.contains(assignment)
     }
 
     /// None at all.

@@ -3,14 +3,19 @@
 //!
 //! Memory decides, the database guards: a wrong memory can at worst ask the database in vain or answer with a run
 //! that has just ended, never admit twice.
+//!
+//! Where other processes write to the ledger too, a memory ages: each entry says when the ledger last showed it, as the
+//! time since the memory began by a clock that never steps. Who asks decides how old is too old.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::admission::{Decision, Verdict, decide};
 use super::identity::IdentityHash;
 use super::run::Run;
 use crate::clock::Instant;
+use crate::ids::RunId;
 
 /// What to do about a request.
 #[derive(Clone, Debug)]
@@ -40,7 +45,11 @@ enum Entry<W> {
         news: Option<Arc<Run>>,
     },
     /// This run holds the identity.
-    Held(Arc<Run>),
+    Held {
+        run: Arc<Run>,
+        /// When the ledger last showed it so.
+        seen: Duration,
+    },
 }
 
 impl<W> Default for Identities<W> {
@@ -50,11 +59,11 @@ impl<W> Default for Identities<W> {
 }
 
 impl<W> Identities<W> {
-    /// Starts from what the ledger holds.
+    /// Starts from what the ledger held at the beginning of time.
     pub fn warm(holders: Vec<Run>) -> Self {
         let mut identities = Self::default();
         for run in holders {
-            identities.hold(Arc::new(run));
+            identities.hold(Arc::new(run), Duration::ZERO);
         }
         identities
     }
@@ -64,7 +73,7 @@ impl<W> Identities<W> {
         match self.entries.get(identity) {
             None => Answer::Write,
             Some(Entry::Writing { .. }) => Answer::Wait,
-            Some(Entry::Held(run)) => match decide(run, force, now) {
+            Some(Entry::Held { run, .. }) => match decide(run, force, now) {
                 Decision::Refuse(verdict) => Answer::Refuse(verdict),
                 Decision::Insert => Answer::Write,
             },
@@ -91,18 +100,18 @@ impl<W> Identities<W> {
         }
     }
 
-    /// The write was answered: `holder` holds the identity. Gives the run as it is by now, and those who waited.
-    pub fn end_write(&mut self, holder: Run) -> (Arc<Run>, Vec<W>) {
+    /// The write was answered: `holder` held the identity at `seen`. Gives the run as it is by now, and those who waited.
+    pub fn end_write(&mut self, holder: Run, seen: Duration) -> (Arc<Run>, Vec<W>) {
         let holder = Arc::new(holder);
         let identity = holder.identity;
         let (waiters, news) = match self.entries.remove(&identity) {
             Some(Entry::Writing { waiters, news }) => (waiters, news),
-            Some(Entry::Held(run)) => (Vec::new(), Some(run)),
+            Some(Entry::Held { run, .. }) => (Vec::new(), Some(run)),
             None => (Vec::new(), None),
         };
         let latest = news.filter(|run| is_later(run, &holder)).unwrap_or(holder);
         if holds(&latest) {
-            self.hold(latest.clone());
+            self.hold(latest.clone(), seen);
         }
         (latest, waiters)
     }
@@ -111,7 +120,7 @@ impl<W> Identities<W> {
     pub fn fail_write(&mut self, identity: &IdentityHash) -> Vec<W> {
         match self.entries.remove(identity) {
             Some(Entry::Writing { waiters, .. }) => waiters,
-            Some(held @ Entry::Held(_)) => {
+            Some(held @ Entry::Held { .. }) => {
                 self.entries.insert(*identity, held);
                 Vec::new()
             }
@@ -119,22 +128,49 @@ impl<W> Identities<W> {
         }
     }
 
-    /// A run has changed. News of an older run than the one that holds the identity is ignored.
-    pub fn observe(&mut self, run: Arc<Run>) {
+    /// The ledger showed a run like this at `seen`. News of an older run than the one that holds the identity, or of an
+    /// earlier state of the same, is ignored.
+    pub fn observe(&mut self, run: Arc<Run>, seen: Duration) {
         match self.entries.get_mut(&run.identity) {
             Some(Entry::Writing { news, .. }) => {
                 let known = news.take().filter(|known| is_later(known, &run));
                 *news = Some(known.unwrap_or(run));
             }
-            Some(Entry::Held(known)) if is_later(known, &run) => {}
-            Some(Entry::Held(_)) => {
+            Some(Entry::Held { run: known, .. }) if is_later(known, &run) => {}
+            Some(Entry::Held { run: known, seen: before }) => {
+                // News that overtook each other do not make a memory older.
+                let seen = if known.id == run.id { seen.max(*before) } else { seen };
                 self.forget(&run.identity);
                 if holds(&run) {
-                    self.hold(run);
+                    self.hold(run, seen);
                 }
             }
-            None if holds(&run) => self.hold(run),
+            None if holds(&run) => self.hold(run, seen),
             None => {}
+        }
+    }
+
+    /// The ledger has no such run any more.
+    pub fn gone(&mut self, identity: &IdentityHash, id: RunId) {
+        if self.holder(identity).is_some_and(|run| run.id == id) {
+            self.forget(identity);
+        }
+    }
+
+    /// When the ledger last showed the run that holds an identity.
+    pub fn seen(&self, identity: &IdentityHash) -> Option<Duration> {
+        match self.entries.get(identity) {
+            Some(Entry::Held { seen, .. }) => Some(*seen),
+            _ => None,
+        }
+    }
+
+    /// Something may have happened to the run: whoever relies on it should look.
+    pub fn doubt(&mut self, identity: &IdentityHash, id: RunId) {
+        if let Some(Entry::Held { run, seen }) = self.entries.get_mut(identity)
+            && run.id == id
+        {
+            *seen = Duration::ZERO;
         }
     }
 
@@ -154,14 +190,14 @@ impl<W> Identities<W> {
     /// The run that holds an identity, if memory knows one.
     pub fn holder(&self, identity: &IdentityHash) -> Option<&Arc<Run>> {
         match self.entries.get(identity) {
-            Some(Entry::Held(run)) => Some(run),
+            Some(Entry::Held { run, .. }) => Some(run),
             _ => None,
         }
     }
 
     /// Changes the run that holds an identity in place, such as its count of refused requests.
     pub fn touch(&mut self, identity: &IdentityHash, change: impl FnOnce(&mut Run)) {
-        if let Some(Entry::Held(run)) = self.entries.get_mut(identity) {
+        if let Some(Entry::Held { run, .. }) = self.entries.get_mut(identity) {
             change(Arc::make_mut(run));
         }
     }
@@ -176,19 +212,19 @@ impl<W> Identities<W> {
         self.entries.is_empty()
     }
 
-    fn hold(&mut self, run: Arc<Run>) {
+    fn hold(&mut self, run: Arc<Run>, seen: Duration) {
         self.forget(&run.identity);
         if !run.is_active()
             && let Some(until) = run.cooldown_until
         {
             self.expiries.insert((until, run.identity));
         }
-        self.entries.insert(run.identity, Entry::Held(run));
+        self.entries.insert(run.identity, Entry::Held { run, seen });
     }
 
     /// Removes a held entry and its expiry; a write in flight stays.
     fn forget(&mut self, identity: &IdentityHash) {
-        if let Some(Entry::Held(run)) = self.entries.get(identity) {
+        if let Some(Entry::Held { run, .. }) = self.entries.get(identity) {
             if let Some(until) = run.cooldown_until {
                 self.expiries.remove(&(until, *identity));
             }
@@ -215,7 +251,10 @@ mod tests {
     use crate::domain::counts::Counts;
     use crate::domain::operation::Operation;
     use crate::domain::run::{Outcome, Status};
-    use crate::ids::{LeaseToken, RunId, TenantId, WorkspaceId};
+    use crate::ids::{LeaseToken, TenantId, WorkspaceId};
+
+    /// Where the age of a memory is of no matter.
+    const NEVER: Duration = Duration::ZERO;
 
     fn at(second: i64) -> Instant {
         Instant::from_micros(second * 1_000_000).expect("seconds of a test are small")
@@ -260,7 +299,7 @@ mod tests {
         identities.begin_write(IDENTITY);
         assert!(matches!(identities.ask(&IDENTITY, true, at(0)), Answer::Wait));
         identities.wait(&IDENTITY, "second").expect("a write is in flight");
-        let (holder, waiters) = identities.end_write(run(1, Status::Queued, None));
+        let (holder, waiters) = identities.end_write(run(1, Status::Queued, None), NEVER);
         assert_eq!((holder.id, waiters), (RunId(1), vec!["second"]));
         assert!(matches!(identities.ask(&IDENTITY, true, at(0)), Answer::Refuse(Verdict::Active(_))));
     }
@@ -269,9 +308,9 @@ mod tests {
     fn a_run_that_completed_before_its_write_was_answered_is_not_remembered_as_active() {
         let mut identities = Identities::<()>::default();
         identities.begin_write(IDENTITY);
-        identities.observe(Arc::new(run(1, Status::Running, None)));
-        identities.observe(Arc::new(run(1, Status::Completed, Some(at(100)))));
-        let (latest, _) = identities.end_write(run(1, Status::Queued, None));
+        identities.observe(Arc::new(run(1, Status::Running, None)), NEVER);
+        identities.observe(Arc::new(run(1, Status::Completed, Some(at(100)))), NEVER);
+        let (latest, _) = identities.end_write(run(1, Status::Queued, None), NEVER);
         assert_eq!(latest.status, Status::Completed);
         assert!(matches!(identities.ask(&IDENTITY, false, at(50)), Answer::Refuse(Verdict::Cooldown { .. })));
     }
@@ -280,10 +319,10 @@ mod tests {
     fn news_of_the_predecessor_does_not_hide_the_new_run() {
         let mut identities = Identities::<()>::default();
         identities.begin_write(IDENTITY);
-        identities.observe(Arc::new(run(1, Status::Completed, Some(at(1)))));
-        let (latest, _) = identities.end_write(run(2, Status::Queued, None));
+        identities.observe(Arc::new(run(1, Status::Completed, Some(at(1)))), NEVER);
+        let (latest, _) = identities.end_write(run(2, Status::Queued, None), NEVER);
         assert_eq!(latest.id, RunId(2));
-        identities.observe(Arc::new(run(1, Status::Completed, Some(at(1)))));
+        identities.observe(Arc::new(run(1, Status::Completed, Some(at(1)))), NEVER);
         assert_eq!(identities.holder(&IDENTITY).expect("run 2 is active").id, RunId(2));
     }
 
@@ -308,7 +347,7 @@ mod tests {
     fn an_end_is_believed_whatever_the_clock_says() {
         let mut identities = Identities::<()>::default();
         for run in way() {
-            identities.observe(Arc::new(run));
+            identities.observe(Arc::new(run), NEVER);
         }
         assert!(matches!(identities.ask(&IDENTITY, false, at(50)), Answer::Refuse(Verdict::Cooldown { .. })));
     }
@@ -323,12 +362,12 @@ mod tests {
                 identities.begin_write(IDENTITY);
             }
             let way = way();
-            identities.observe(Arc::new(way[4].clone()));
+            identities.observe(Arc::new(way[4].clone()), NEVER);
             for index in order {
-                identities.observe(Arc::new(way[index].clone()));
+                identities.observe(Arc::new(way[index].clone()), NEVER);
             }
             if writing {
-                identities.end_write(way[0].clone());
+                identities.end_write(way[0].clone(), NEVER);
             }
             proptest::prop_assert_eq!(identities.holder(&IDENTITY).map(|run| run.status), Some(Status::Completed));
         }
@@ -350,7 +389,7 @@ mod tests {
         assert_eq!(identities.expire(at(9), 100), 0);
         assert_eq!(identities.expire(at(10), 100), 1);
         assert!(identities.is_empty());
-        identities.observe(Arc::new(run(2, Status::Queued, None)));
+        identities.observe(Arc::new(run(2, Status::Queued, None)), NEVER);
         assert_eq!(identities.expire(at(1_000_000), 100), 0);
         assert_eq!(identities.len(), 1);
     }
@@ -358,7 +397,33 @@ mod tests {
     #[test]
     fn a_run_without_cooldown_is_forgotten_when_it_completes() {
         let mut identities = Identities::<()>::warm(vec![run(1, Status::Running, None)]);
-        identities.observe(Arc::new(Run { holds_identity: false, ..run(1, Status::Completed, None) }));
+        identities.observe(Arc::new(Run { holds_identity: false, ..run(1, Status::Completed, None) }), NEVER);
+        assert!(identities.is_empty());
+    }
+
+    #[test]
+    fn a_memory_is_as_old_as_the_last_look_at_the_ledger_that_showed_it() {
+        let second = Duration::from_secs;
+        let mut identities = Identities::<()>::warm(vec![run(1, Status::Running, None)]);
+        assert_eq!(identities.seen(&IDENTITY), Some(NEVER));
+        identities.observe(Arc::new(run(1, Status::Running, None)), second(5));
+        identities.observe(Arc::new(run(1, Status::Running, None)), second(4));
+        assert_eq!(identities.seen(&IDENTITY), Some(second(5)), "a late answer makes nothing older");
+        identities.doubt(&IDENTITY, RunId(2));
+        assert_eq!(identities.seen(&IDENTITY), Some(second(5)));
+        identities.doubt(&IDENTITY, RunId(1));
+        assert_eq!(identities.seen(&IDENTITY), Some(NEVER));
+        // Another process has replaced the holder by force: what memory knew no longer holds the identity.
+        identities.observe(Arc::new(run(1, Status::Completed, Some(at(100)))), second(6));
+        identities.observe(
+            Arc::new(Run { holds_identity: false, ..run(1, Status::Completed, Some(at(100))) }),
+            second(7),
+        );
+        assert!(identities.is_empty());
+        identities.observe(Arc::new(run(2, Status::Queued, None)), second(8));
+        identities.gone(&IDENTITY, RunId(1));
+        assert_eq!(identities.len(), 1);
+        identities.gone(&IDENTITY, RunId(2));
         assert!(identities.is_empty());
     }
 }

@@ -22,3 +22,4 @@ pub mod restore;
 pub mod reconcile;
 pub mod retention;
 pub mod retry;
+pub mod share;

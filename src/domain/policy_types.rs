@@ -121,6 +121,19 @@ pub struct PolicyType {
     pub permission_write: Option<&'static str>,
     /// The family whose throttle limits it counts against.
     pub throttle_family: &'static str,
+    /// Restored only where the request names the policy: what it assigns is rights and Cloud PCs, not settings.
+    pub named_only: bool,
+}
+
+impl PolicyType {
+    /// App protection and app configuration: the service takes no broad targets, a pseudo group stands for all users,
+    /// and filters are those of managed apps.
+    pub fn is_managed_app(&self) -> bool {
+        matches!(
+            self.write,
+            Write::Replace { item_type: Some("#microsoft.graph.targetedManagedAppPolicyAssignment"), .. }
+        )
+    }
 }
 
 /// Finds a row by its key.
@@ -158,6 +171,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "windowsUpdateRing",
@@ -180,6 +194,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "configurationPolicy",
@@ -202,6 +217,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "compliancePolicy",
@@ -224,6 +240,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "compliancePolicyV2",
@@ -246,6 +263,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "groupPolicyConfiguration",
@@ -268,6 +286,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "intent",
@@ -290,6 +309,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "resourceAccessProfile",
@@ -312,6 +332,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "hardwareConfiguration",
@@ -334,6 +355,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "inventoryPolicy",
@@ -356,6 +378,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "mobileApp",
@@ -378,6 +401,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-applications",
+        named_only: false,
     },
     PolicyType {
         key: "iosManagedAppProtection",
@@ -400,6 +424,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-managed-applications",
+        named_only: false,
     },
     PolicyType {
         key: "androidManagedAppProtection",
@@ -422,6 +447,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-managed-applications",
+        named_only: false,
     },
     PolicyType {
         key: "windowsManagedAppProtection",
@@ -444,6 +470,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-managed-applications",
+        named_only: false,
     },
     PolicyType {
         key: "mdmWindowsInformationProtectionPolicy",
@@ -466,6 +493,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-wip",
+        named_only: false,
     },
     PolicyType {
         key: "windowsInformationProtectionPolicy",
@@ -488,6 +516,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-wip",
+        named_only: false,
     },
     PolicyType {
         key: "targetedManagedAppConfiguration",
@@ -510,6 +539,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-managed-applications",
+        named_only: false,
     },
     PolicyType {
         key: "mobileAppConfiguration",
@@ -532,6 +562,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-applications",
+        named_only: false,
     },
     PolicyType {
         key: "iosLobAppProvisioningConfiguration",
@@ -554,6 +585,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-applications",
+        named_only: false,
     },
     PolicyType {
         key: "managedEBook",
@@ -576,6 +608,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-books",
+        named_only: false,
     },
     PolicyType {
         key: "wdacSupplementalPolicy",
@@ -598,6 +631,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-applications",
+        named_only: false,
     },
     PolicyType {
         key: "policySet",
@@ -620,6 +654,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-applications",
+        named_only: false,
     },
     PolicyType {
         key: "deviceManagementScript",
@@ -642,6 +677,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementScripts.Read.All"),
         permission_write: Some("DeviceManagementScripts.ReadWrite.All"),
         throttle_family: "intune-devices",
+        named_only: false,
     },
     PolicyType {
         key: "deviceShellScript",
@@ -664,6 +700,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementScripts.Read.All"),
         permission_write: Some("DeviceManagementScripts.ReadWrite.All"),
         throttle_family: "intune-devices",
+        named_only: false,
     },
     PolicyType {
         key: "deviceCustomAttributeShellScript",
@@ -686,6 +723,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementScripts.Read.All"),
         permission_write: Some("DeviceManagementScripts.ReadWrite.All"),
         throttle_family: "intune-devices",
+        named_only: false,
     },
     PolicyType {
         key: "deviceHealthScript",
@@ -708,6 +746,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementScripts.Read.All"),
         permission_write: Some("DeviceManagementScripts.ReadWrite.All"),
         throttle_family: "intune-devices",
+        named_only: false,
     },
     PolicyType {
         key: "deviceComplianceScript",
@@ -730,6 +769,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementScripts.Read.All"),
         permission_write: Some("DeviceManagementScripts.ReadWrite.All"),
         throttle_family: "intune-devices",
+        named_only: false,
     },
     PolicyType {
         key: "enrollmentStatusPage",
@@ -754,6 +794,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-enrollment",
+        named_only: false,
     },
     PolicyType {
         key: "enrollmentPlatformRestriction",
@@ -779,6 +820,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-enrollment",
+        named_only: false,
     },
     PolicyType {
         key: "enrollmentLimit",
@@ -801,6 +843,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-enrollment",
+        named_only: false,
     },
     PolicyType {
         key: "windowsHelloForBusiness",
@@ -825,6 +868,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-enrollment",
+        named_only: false,
     },
     PolicyType {
         key: "coManagementAuthority",
@@ -847,6 +891,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-enrollment",
+        named_only: false,
     },
     PolicyType {
         key: "enrollmentNotification",
@@ -869,6 +914,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-enrollment",
+        named_only: false,
     },
     PolicyType {
         key: "windowsRestore",
@@ -891,6 +937,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-enrollment",
+        named_only: false,
     },
     PolicyType {
         key: "autopilotProfile",
@@ -908,6 +955,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-enrollment",
+        named_only: false,
     },
     PolicyType {
         key: "appleUserInitiatedEnrollmentProfile",
@@ -925,6 +973,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-enrollment",
+        named_only: false,
     },
     PolicyType {
         key: "termsAndConditions",
@@ -942,6 +991,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-company-terms",
+        named_only: false,
     },
     PolicyType {
         key: "embeddedSIMActivationCodePool",
@@ -964,6 +1014,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-devices",
+        named_only: false,
     },
     PolicyType {
         key: "windowsFeatureUpdateProfile",
@@ -986,6 +1037,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "windowsQualityUpdateProfile",
@@ -1008,6 +1060,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "windowsQualityUpdatePolicy",
@@ -1030,6 +1083,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "windowsDriverUpdateProfile",
@@ -1052,6 +1106,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "intuneBrandingProfile",
@@ -1074,6 +1129,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementApps.Read.All"),
         permission_write: Some("DeviceManagementApps.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "roleScopeTag",
@@ -1096,6 +1152,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementRBAC.Read.All"),
         permission_write: Some("DeviceManagementRBAC.ReadWrite.All"),
         throttle_family: "intune-rbac",
+        named_only: true,
     },
     PolicyType {
         key: "roleAssignment",
@@ -1113,6 +1170,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementRBAC.Read.All"),
         permission_write: Some("DeviceManagementRBAC.ReadWrite.All"),
         throttle_family: "intune-rbac",
+        named_only: true,
     },
     PolicyType {
         key: "cloudPcProvisioningPolicy",
@@ -1135,6 +1193,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("CloudPC.Read.All"),
         permission_write: Some("CloudPC.ReadWrite.All"),
         throttle_family: "cloudpc",
+        named_only: true,
     },
     PolicyType {
         key: "cloudPcUserSetting",
@@ -1157,6 +1216,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("CloudPC.Read.All"),
         permission_write: Some("CloudPC.ReadWrite.All"),
         throttle_family: "cloudpc",
+        named_only: true,
     },
     PolicyType {
         key: "officeClientConfiguration",
@@ -1179,6 +1239,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: None,
         permission_write: None,
         throttle_family: "not Intune",
+        named_only: false,
     },
     PolicyType {
         key: "notificationMessageTemplate",
@@ -1196,6 +1257,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "deviceCategory",
@@ -1213,6 +1275,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "assignmentFilter",
@@ -1230,6 +1293,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "reusablePolicySetting",
@@ -1247,6 +1311,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "groupPolicyUploadedDefinitionFile",
@@ -1264,6 +1329,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementConfiguration.Read.All"),
         permission_write: Some("DeviceManagementConfiguration.ReadWrite.All"),
         throttle_family: "intune-device-configuration",
+        named_only: false,
     },
     PolicyType {
         key: "depEnrollmentProfile",
@@ -1281,6 +1347,7 @@ pub static TABLE: &[PolicyType] = &[
         permission_read: Some("DeviceManagementServiceConfig.Read.All"),
         permission_write: Some("DeviceManagementServiceConfig.ReadWrite.All"),
         throttle_family: "intune-enrollment",
+        named_only: false,
     },
 ];
 

@@ -11,7 +11,19 @@ use super::assignment::{Assignment, AssignmentSet, AssignmentsHash, PolicyKey};
 use super::failure::Failure;
 use crate::clock::Instant;
 
+pub mod mapping;
+pub mod refusals;
+pub mod widening;
+
+pub mod difference;
+pub mod plan;
+
+pub mod journal;
+mod words;
 pub mod write;
+
+#[cfg(test)]
+mod samples;
 
 /// How far a restore got with a policy: its journal. Only `Planned` and `Sent` are followed by another state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]

@@ -123,6 +123,8 @@ macro_rules! ledger_words {
     };
 }
 
+pub(crate) use ledger_words;
+
 /// The text is none of an enum's words.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found another word")]

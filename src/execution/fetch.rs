@@ -10,34 +10,21 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::Attempt;
+use super::breaks::{self, Break, client, end_of};
 use super::conclude::{AttemptEnd, Work};
 use crate::actors::Progress;
 use crate::domain::assignment::{AssignmentsHash, PolicyKey, policy_changes};
 use crate::domain::counts::{CountKey, Counts};
-use crate::domain::failure::{Code, Failure};
+use crate::domain::failure::Failure;
 use crate::domain::identity::{FetchInputs, Inputs};
-use crate::domain::run::{HandBackReason, Outcome};
+use crate::domain::run::Outcome;
 use crate::graph::GraphClient;
 use crate::graph::fetch::{FetchEnd, FetchProgress, TypeReading, fetch};
 use crate::ids::{SnapshotId, TenantId};
-use crate::store::{Coverage, SnapshotEnd, StoreError, StoredType};
+use crate::store::{Coverage, SnapshotEnd, StoredType};
 
 /// Readings of types that may wait to be stored. LIMIT: memory.
 const READINGS_WAITING_MAX: usize = 4;
-
-/// Why an attempt ends before its snapshot does.
-enum Break {
-    /// The ledger cannot be reached, or refuses.
-    Store(StoreError),
-    /// How the attempt ends.
-    End(AttemptEnd),
-}
-
-impl From<StoreError> for Break {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
 
 /// What has been read, without the assignments themselves: those are in the ledger already.
 #[derive(Default)]
@@ -54,36 +41,17 @@ struct Gathered {
 
 /// Executes one attempt.
 pub async fn run(attempt: &Attempt) -> AttemptEnd {
-    match fetch_into_snapshot(attempt).await {
-        Ok(work) => AttemptEnd::Done(work),
-        Err(Break::End(end)) => end,
-        Err(Break::Store(error @ StoreError::Unavailable { .. })) => {
-            tracing::warn!(
-                run.id = attempt.run.id.0,
-                error = &error as &dyn std::error::Error,
-                "a fetch stops because the ledger is unavailable; its run goes back to the queue"
-            );
-            AttemptEnd::HandBack(HandBackReason::Fenced)
-        }
-        Err(Break::Store(error)) => {
-            tracing::error!(
-                run.id = attempt.run.id.0,
-                error = &error as &dyn std::error::Error,
-                "a fetch stops because the ledger refused a write"
-            );
-            AttemptEnd::unexpected("the ledger refused a write of the snapshot")
-        }
-    }
+    end_of(attempt, "fetch", fetch_into_snapshot(attempt).await)
 }
 
 async fn fetch_into_snapshot(attempt: &Attempt) -> Result<Work, Break> {
     let store = &attempt.parts.store;
     let (tenant, inputs) = scope(attempt)?;
-    let client = client(attempt, tenant).await?;
-    let snapshot = store.begin_snapshot(attempt.lease).await?.ok_or(Break::End(AttemptEnd::NotCanonical))?;
+    let client = client(attempt, &breaks::tenant(attempt).await?)?;
+    let snapshot = store.begin_snapshot(attempt.lease).await?.ok_or_else(Break::not_canonical)?;
     // The last look before the first call to the outside (SPEC section 5).
     if !store.is_canonical(attempt.lease).await? {
-        return Err(Break::End(AttemptEnd::NotCanonical));
+        return Err(Break::not_canonical());
     }
     let gathered = read(attempt, &client, &inputs, snapshot).await?;
     let known_types = inputs.policy_types.as_ref().map(|types| types.iter().cloned().collect());
@@ -121,7 +89,7 @@ async fn fetch_into_snapshot(attempt: &Attempt) -> Result<Work, Break> {
     if store.finish_snapshot(attempt.lease, snapshot, end, changes).await? {
         Ok(work)
     } else {
-        Err(Break::End(AttemptEnd::NotCanonical))
+        Err(Break::not_canonical())
     }
 }
 
@@ -132,20 +100,6 @@ fn scope(attempt: &Attempt) -> Result<(TenantId, FetchInputs), Break> {
         (Some(tenant), Ok(Inputs::Fetch(inputs))) => Ok((tenant, inputs)),
         _ => Err(Break::End(AttemptEnd::unexpected("the run's context does not hold the inputs of a fetch"))),
     }
-}
-
-async fn client(attempt: &Attempt, tenant: TenantId) -> Result<GraphClient, Break> {
-    let missing = |message: &str| Break::End(AttemptEnd::failed(Code::RunCredentialsMissing, message));
-    let tenant = attempt.parts.store.tenant(tenant).await?.ok_or_else(|| missing("the tenant is gone"))?;
-    attempt.graph.client(&tenant.cloud, tenant.external_id, &tenant.credential).map_err(|error| {
-        tracing::warn!(
-            run.id = attempt.run.id.0,
-            tenant.id = tenant.id.0,
-            error = &error as &dyn std::error::Error,
-            "a tenant cannot be signed in to"
-        );
-        missing(&error.to_string())
-    })
 }
 
 /// Reads and stores, type by type, until the fetch ends or is stopped.
@@ -168,6 +122,7 @@ async fn read(
                 read: progress.read,
                 calls: progress.calls,
                 throttled_until: progress.throttled_until,
+                restore: None,
             },
         );
     };
@@ -178,7 +133,7 @@ async fn read(
         while let Some(reading) = readings.recv().await {
             let stored = gathered.take(reading);
             if !attempt.parts.store.write_type(attempt.lease, snapshot, stored).await? {
-                return Err(Break::End(AttemptEnd::NotCanonical));
+                return Err(Break::not_canonical());
             }
         }
         Ok(gathered)
@@ -227,8 +182,7 @@ impl Gathered {
     /// Adds what concerns the fetch as a whole.
     fn finish(mut self, end: FetchEnd) -> Result<Self, Break> {
         if end.stopped.is_some() {
-            // The executor knows why it told the fetch to stop, and replaces this.
-            return Err(Break::End(AttemptEnd::HandBack(HandBackReason::Fenced)));
+            return Err(Break::stopped());
         }
         for item in end.failures {
             self.fail(item.failure, item.transient, item.retry_after);

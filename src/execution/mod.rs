@@ -4,9 +4,11 @@
 //! Every execution is a task of its own on the multi-thread runtime and settles its run itself, whatever becomes of
 //! the actor that started it.
 
+pub mod breaks;
 pub mod conclude;
 pub mod fetch;
 pub mod reconcile;
+pub mod restore;
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -28,6 +30,8 @@ use conclude::{AttemptEnd, Terms, conclude};
 
 /// How long an execution that was told to stop gets to reach a safe point before it is dropped.
 const STOP_GRACE: Duration = Duration::from_secs(3);
+/// The same for one that was fenced: when the lease ends, somebody else may begin.
+const FENCE_GRACE: Duration = Duration::from_millis(100);
 /// The first wait before a settlement that the ledger did not take is tried again.
 const SETTLE_RETRY_FIRST: Duration = Duration::from_millis(100);
 /// The longest such wait.
@@ -95,7 +99,7 @@ pub struct Attempt {
 impl Attempt {
     /// Tells the registry about another run that this attempt has changed.
     pub async fn announce(&self, run: Run) {
-        announce(&self.changed, run).await;
+        announce(&self.changed, run, None).await;
     }
 
     /// Whether a transient failure of this attempt would be tried again.
@@ -134,7 +138,7 @@ impl Executor {
             attempt = run.attempt,
             "an execution begins"
         );
-        self.announce(run.clone()).await;
+        self.announce(run.clone(), began).await;
         let (config, graph) = self.parts.live.get();
         let attempt = Attempt {
             run: run.clone(),
@@ -170,8 +174,9 @@ impl Executor {
     async fn settle(&self, lease: Lease, mut settlement: Settlement, refused: Settlement, took: Duration) {
         let mut wait = SETTLE_RETRY_FIRST;
         loop {
+            let as_of = tokio::time::Instant::now();
             match self.parts.store.settle(lease, settlement.clone()).await {
-                Ok(settled) => return self.settled(lease, &settlement, settled, took).await,
+                Ok(settled) => return self.settled(lease, &settlement, settled, (took, as_of)).await,
                 Err(error @ StoreError::Unavailable { .. }) => {
                     tracing::warn!(
                         run.id = lease.run_id.0,
@@ -197,7 +202,14 @@ impl Executor {
         }
     }
 
-    async fn settled(&self, lease: Lease, settlement: &Settlement, settled: Settled, took: Duration) {
+    /// How long it took, and when the ledger was asked to settle it.
+    async fn settled(
+        &self,
+        lease: Lease,
+        settlement: &Settlement,
+        settled: Settled,
+        (took, as_of): (Duration, tokio::time::Instant),
+    ) {
         let metrics = &self.parts.metrics;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let run = match settled {
@@ -234,11 +246,11 @@ impl Executor {
             duration_ms,
             "an execution has ended"
         );
-        self.announce(run).await;
+        self.announce(run, as_of).await;
     }
 
-    async fn announce(&self, run: Run) {
-        announce(&self.changed, run).await;
+    async fn announce(&self, run: Run, as_of: tokio::time::Instant) {
+        announce(&self.changed, run, Some(as_of)).await;
     }
 }
 
@@ -252,16 +264,19 @@ async fn attempt_until_stopped(attempt: Attempt, stop: &StopSignal, timeout: Dur
         match attempt.run.operation {
             Operation::Fetch => fetch::run(&attempt).await,
             Operation::Reconcile => reconcile::run(&attempt).await,
-            Operation::Restore => AttemptEnd::unexpected("this version does not execute restores"),
+            Operation::Restore => restore::run(&attempt).await,
         }
     });
     tokio::select! {
         biased;
         ended = &mut work => joined(ended),
-        () = stop.token().cancelled() => stopped(work, stop).await,
+        () = stop.token().cancelled() => {
+            let grace = if stop.cause() == Some(StopCause::Fenced) { FENCE_GRACE } else { STOP_GRACE };
+            stopped(work, stop, grace).await
+        }
         () = tokio::time::sleep(timeout) => {
             stop.stop(StopCause::Fenced);
-            match stopped(work, stop).await {
+            match stopped(work, stop, STOP_GRACE).await {
                 // It was done at the last moment: its adapter run has ended, and its run has to say the same.
                 end @ AttemptEnd::Done(_) => end,
                 _ => AttemptEnd::TimedOut,
@@ -270,9 +285,9 @@ async fn attempt_until_stopped(attempt: Attempt, stop: &StopSignal, timeout: Dur
     }
 }
 
-async fn announce(changed: &Recipient<RunChanged>, run: Run) {
+async fn announce(changed: &Recipient<RunChanged>, run: Run, as_of: Option<tokio::time::Instant>) {
     // A closed registry needs no news: the process ends.
-    let _ = changed.send(RunChanged { run: Arc::new(run) }).await;
+    let _ = changed.send(RunChanged { run: Arc::new(run), as_of }).await;
 }
 
 /// A dry run leaves no cooldown (SPEC section 4).
@@ -293,11 +308,11 @@ fn joined(ended: Result<AttemptEnd, tokio::task::JoinError>) -> AttemptEnd {
     })
 }
 
-/// Waits for a safe point, at most [`STOP_GRACE`], then drops the work: its store operations are tasks of their own
+/// Waits for a safe point, at most `grace`, then drops the work: its store operations are tasks of their own
 /// and end by themselves.
-async fn stopped(mut work: JoinHandle<AttemptEnd>, stop: &StopSignal) -> AttemptEnd {
+async fn stopped(mut work: JoinHandle<AttemptEnd>, stop: &StopSignal, grace: Duration) -> AttemptEnd {
     stop.token().cancel();
-    let ended = tokio::time::timeout(STOP_GRACE, &mut work).await;
+    let ended = tokio::time::timeout(grace, &mut work).await;
     if ended.is_err() {
         work.abort();
     }

@@ -106,8 +106,8 @@ impl GraphClient {
             .collect();
         // As many at a time as fit into a batch with both their reads.
         let parts = wanted.chunks((self.wire.limits.batch_max / 2).max(1));
-        let reads = stream::iter(parts).map(|part| self.read_part_boxed(part, cancel));
-        let mut reads = reads.buffer_unordered(self.wire.limits.parallel);
+        let reads: Vec<_> = parts.map(|part| self.read_part_boxed(part, cancel)).collect();
+        let mut reads = stream::iter(reads).buffer_unordered(self.wire.limits.parallel);
         let mut read = 0;
         while let Some(part) = reads.next().await {
             read += part.len() as u64;

@@ -61,6 +61,8 @@ pub enum Transport {
     Closed,
     /// Not at all, and the rest of the batch is answered. A call outside a batch is closed.
     Lost,
+    /// Not at all: nothing is said for so long, then the connection is closed. An item takes its whole batch along.
+    Silent(Duration),
     /// The body takes this long.
     Slow(Duration),
     /// The body stops in the middle, its length says otherwise than its JSON.
@@ -182,6 +184,11 @@ pub fn missing_scope(call: &Call, scopes: &[&str]) -> Answer {
 /// 400 of Intune.
 pub fn bad_request(call: &Call, sentence: &str) -> Answer {
     intune(call, 400, "BadRequest", sentence)
+}
+
+/// 400 of Intune: Multi Admin Approval.
+pub fn approval_required(call: &Call) -> Answer {
+    bad_request(call, "Header 'x-msft-approval-justification' is required to request approval")
 }
 
 /// 400 of the OData layer: this method is not offered on this path.

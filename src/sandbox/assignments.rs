@@ -131,9 +131,7 @@ pub fn list(
     if policy.row.read != Read::Navigation {
         return answer::no_route(call);
     }
-    let stale = call.modifier == Some(FaultKind::StaleRead) || policy.stale_reads > 0;
-    policy.stale_reads = policy.stale_reads.saturating_sub(1);
-    let items = if stale { policy.before().to_vec() } else { policy.assignments.clone() };
+    let items = policy.seen(call.now, call.modifier == Some(FaultKind::StaleRead)).assignments;
     let paging = Paging {
         size: world.config.assignments_page_size,
         size_max: world.config.assignments_page_size,
@@ -147,6 +145,8 @@ pub fn list(
             if page.contains_key("@odata.nextLink") {
                 let count = page["value"].as_array().map_or(0, Vec::len);
                 page.insert("@odata.count".to_owned(), json!(count));
+            } else {
+                policy.was_read();
             }
             Answer::json(200, Value::Object(page))
         }

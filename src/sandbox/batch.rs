@@ -71,6 +71,16 @@ fn items(call: &Call) -> Result<Vec<Item<'_>>, &'static str> {
     Ok(items)
 }
 
+/// Method and path of each item, as far as the batch can be understood.
+pub fn outline(body: &Value) -> impl Iterator<Item = (String, String)> {
+    let items = body["requests"].as_array().into_iter().flatten();
+    items.filter_map(|item| {
+        let (method, url) = (item["method"].as_str()?, item["url"].as_str()?);
+        let path = url.split_once('?').map_or(url, |(path, _)| path);
+        Some((method.to_uppercase(), format!("/{}", path.trim_start_matches('/'))))
+    })
+}
+
 fn depends_on(item: &Map<String, Value>) -> impl Iterator<Item = &str> {
     item.get("dependsOn").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }

@@ -1,8 +1,10 @@
 //! One call to Graph, alone or as an item of a batch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::faults::FaultKind;
@@ -63,9 +65,37 @@ impl Call {
         format!("{} {} {}?{} {body}", self.tenant, self.method, self.path, self.query)
     }
 
+    /// SHA-256 over method, path and body, in hexadecimal. A set's order makes no difference.
+    pub fn content_sha256(&self) -> String {
+        let body = match &self.body {
+            None => Value::Null,
+            Some(Err(())) => Value::from("no JSON"),
+            Some(Ok(body)) => sorted(body),
+        };
+        let content = serde_json::json!([self.method, self.path, body]);
+        hex::encode(Sha256::digest(content.to_string()))
+    }
+
     /// The full URL.
     pub fn url(&self) -> String {
         let mark = if self.query.is_empty() { "" } else { "?" };
         format!("{}/beta{}{mark}{}", self.base, self.path, self.query)
+    }
+}
+
+/// The same JSON with its keys, and the items of its lists, in one order.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let mut items: Vec<Value> = items.iter().map(sorted).collect();
+            items.sort_by_cached_key(Value::to_string);
+            items.into()
+        }
+        Value::Object(entries) => {
+            let entries: BTreeMap<_, _> =
+                entries.iter().map(|(name, it)| (name.clone(), sorted(it))).collect();
+            Value::Object(entries.into_iter().collect())
+        }
+        other => other.clone(),
     }
 }

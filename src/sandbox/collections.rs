@@ -7,7 +7,7 @@ use super::call::Call;
 use super::faults::FaultKind;
 use super::paging::{self, Paging};
 use super::state::{Policy, World, rows_of};
-use crate::domain::policy_types::Expand;
+use crate::domain::policy_types::{Expand, Read};
 
 /// The list that carries a doubly percent-encoded token, and the page's size as its count.
 const SETTINGS_CATALOGUE: &str = "/deviceManagement/configurationPolicies";
@@ -17,8 +17,8 @@ const MOBILE_APPS: &str = "/deviceAppManagement/mobileApps";
 const EXPAND_REFUSED: [&str; 2] = ["/deviceAppManagement/policySets", "/deviceManagement/termsAndConditions"];
 
 /// `GET {list}`.
-pub fn list(world: &World, call: &Call, list_path: &'static str) -> Answer {
-    let Some(tenant) = world.tenants.get(&call.tenant) else { return answer::segment_not_found(call) };
+pub fn list(world: &mut World, call: &Call, list_path: &'static str) -> Answer {
+    let Some(tenant) = world.tenants.get_mut(&call.tenant) else { return answer::segment_not_found(call) };
     if list_path.contains('{') {
         return answer::segment_not_found(call);
     }
@@ -26,8 +26,8 @@ pub fn list(world: &World, call: &Call, list_path: &'static str) -> Answer {
         Ok(view) => view,
         Err(refusal) => return *refusal,
     };
-    let policies = tenant.policies.get(list_path).map(Vec::as_slice).unwrap_or_default();
-    let items = policies.iter().map(|policy| view.render(call, policy)).collect();
+    let policies = tenant.policies.get_mut(list_path).map(Vec::as_mut_slice).unwrap_or_default();
+    let items = policies.iter_mut().map(|policy| view.render(call, policy)).collect();
     let paging = Paging {
         size: world.config.page_size,
         size_max: world.config.page_size_max,
@@ -56,8 +56,9 @@ pub fn list(world: &World, call: &Call, list_path: &'static str) -> Answer {
 }
 
 /// `GET {list}/{id}`.
-pub fn get(world: &World, call: &Call, list_path: &'static str, id: &str) -> Answer {
-    let Some(policy) = world.tenants.get(&call.tenant).and_then(|tenant| tenant.policy(list_path, id)) else {
+pub fn get(world: &mut World, call: &Call, list_path: &'static str, id: &str) -> Answer {
+    let tenant = world.tenants.get_mut(&call.tenant);
+    let Some(policy) = tenant.and_then(|tenant| tenant.policy_mut(list_path, id)) else {
         return answer::not_found(call);
     };
     match View::of(call, list_path) {
@@ -103,8 +104,16 @@ impl View {
         Ok(Self { select, expand, list_path })
     }
 
-    fn render(&self, call: &Call, policy: &Policy) -> Value {
-        let mut object: Map<String, Value> = policy.object();
+    fn render(&self, call: &Call, policy: &mut Policy) -> Value {
+        // An expansion that is always empty shows nothing, old or new.
+        let shows = matches!(self.expand, Some(Expanded::Full)) || policy.row.read == Read::Object;
+        let (mut object, assignments): (Map<String, Value>, Vec<Value>) = if shows {
+            let seen = policy.seen(call.now, call.modifier == Some(FaultKind::StaleRead));
+            policy.was_read();
+            (seen.body, seen.assignments)
+        } else {
+            (policy.object(), Vec::new())
+        };
         if let Some(select) = &self.select {
             object.retain(|name, _| name == "@odata.type" || name == "id" || select.contains(name));
         }
@@ -113,8 +122,7 @@ impl View {
                 format!("{}/beta/$metadata#{}('{}')/assignments", call.base, &self.list_path[1..], policy.id);
             object.insert("assignments@odata.context".to_owned(), context.into());
             let shown = match expand {
-                Expanded::Full if call.modifier == Some(FaultKind::StaleRead) => policy.before().to_vec(),
-                Expanded::Full => policy.assignments.clone(),
+                Expanded::Full => assignments,
                 Expanded::Empty => Vec::new(),
             };
             object.insert("assignments".to_owned(), shown.into());

@@ -1,11 +1,13 @@
 //! What a sandbox is started with.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use uuid::{Uuid, uuid};
 
+use super::snapshot_file::SnapshotFile;
 use super::throttle::ThrottleConfig;
 use crate::clock::Clock;
 use crate::domain::policy_types;
@@ -45,6 +47,8 @@ pub struct SandboxConfig {
     pub assignments_page_size: usize,
     /// Whether some lists have an empty page with a nextLink.
     pub empty_pages: bool,
+    /// Whether a nextLink may be followed once only; a second time is 400.
+    pub one_time_links: bool,
     /// After a write by a client, so many reads of the policy's assignments still give the old set.
     pub stale_reads: u32,
     /// How many requests the log keeps; older ones are forgotten, the counters are not.
@@ -75,17 +79,24 @@ pub enum Policies {
     PerType(usize),
     /// So many of each of these types; keys that the catalogue does not know are ignored.
     Exactly(BTreeMap<String, usize>),
+    /// Those of an exported snapshot, with their ids, names and assignments.
+    Exported(Arc<SnapshotFile>),
 }
 
 impl Policies {
     /// The number of policies per readable type, in the catalogue's order.
     pub fn per_type(&self) -> Vec<(&'static policy_types::PolicyType, usize)> {
+        if let Self::Exported(file) = self {
+            return file.per_type();
+        }
         let mut counts: Vec<_> = policy_types::readable().map(|row| (row, 0)).collect();
         match self {
             Self::PerType(each) => counts.iter_mut().for_each(|(_, count)| *count = *each),
             Self::Exactly(wanted) => {
                 counts.iter_mut().for_each(|(row, count)| *count = wanted.get(row.key).copied().unwrap_or(0));
             }
+            // Answered above.
+            Self::Exported(_) => {}
             Self::Total(total) => {
                 let usual: Vec<usize> = (0..counts.len())
                     .flat_map(|at| std::iter::repeat_n(at, usual_share(counts[at].0.key)))
@@ -118,6 +129,13 @@ impl SandboxConfig {
         Self { tenants: demo_tenants(), ..Self::single(0) }
     }
 
+    /// The tenant of an exported snapshot, under its own directory id or another one.
+    pub fn from_snapshot(file: SnapshotFile, external_id: Option<Uuid>) -> Self {
+        let (id, name) = (external_id.unwrap_or(file.external_id), file.name.clone());
+        let tenant = TenantSpec::new(id, &name, Policies::Exported(Arc::new(file)));
+        Self { tenants: vec![tenant], ..Self::single(0) }
+    }
+
     /// One tenant ([`SINGLE_TENANT`]) with `policies` policies, spread over all types from 48 on: targets of every
     /// kind, filters, intents, settings, schedules, inherited assignments, empty sets, and one policy whose
     /// assignments fill several pages.
@@ -135,6 +153,7 @@ impl SandboxConfig {
             page_size_max: 1000,
             assignments_page_size: 25,
             empty_pages: true,
+            one_time_links: false,
             stale_reads: 0,
             log_entries_max: 4096,
             clock: Clock::system(),

@@ -10,30 +10,45 @@
 //! | `GET /_sandbox/faults` | | `[Fault]` |
 //! | `POST /_sandbox/faults` | a [`Fault`] or an array of them | 204 |
 //! | `DELETE /_sandbox/faults` | | 204 |
+//! | `GET /_sandbox/gates` | | [`GateView`]s |
+//! | `POST /_sandbox/gates` | a [`Gate`] | `{"gate_id"}` |
+//! | `GET /_sandbox/gates/{id}?wait_ms=N` | | `{"state"}`: as soon as the gate is reached, at the latest then |
+//! | `POST /_sandbox/gates/{id}/release` | | 204; the held call goes on |
+//! | `DELETE /_sandbox/gates/{id}` | | 204; the held call is forgotten |
+//! | `GET /_sandbox/edits` | | the [`ScheduledEdit`](super::ScheduledEdit)s whose moment has not come |
+//! | `POST /_sandbox/edits` | a [`ScheduledEdit`](super::ScheduledEdit) | 204 |
+//! | `DELETE /_sandbox/edits` | | 204 |
+//! | `PUT /_sandbox/read-delay` | a [`ReadDelay`]: `{"reads","millis"}` | 204 |
 //! | `POST /_sandbox/expire-tokens` | none, or `{"tenant"}` | `{"expired": n}` |
 //! | `GET /_sandbox/tenants/{id}/policies` | | `[{"policy_type","policy_id","assignments":[…]}]`, the truth |
 //! | `POST /_sandbox/tenants/{id}/policies` | `{"policy_type","name"?,"assignments"?}` | `{"policy_id"}` |
+//! | `GET /_sandbox/tenants/{id}/writes` | | [`WriteRecord`]s |
+//! | `PUT /_sandbox/tenants/{id}/approval` | `{"required": bool}` | 204 |
+//! | `PUT /_sandbox/tenants/{id}/roles` | `{"roles": [..] or null}` | 204; for tokens from now on |
+//! | `POST /_sandbox/tenants/{id}/others-use` | `{"calls","writes"}` | 204; other applications use the tenant's budget |
+//! | `POST …/policies/{type}/{policy}/edit` | an [`Edit`](super::Edit) | 204 |
 //! | `POST …/policies/{type}/{policy}/assignments` | `[assignment]`: the new set, in Graph's form | 204 |
 //! | `DELETE …/policies/{type}/{policy}` | | 204 |
 //! | `POST /_sandbox/tenants/{id}/groups` | `{"name"}` | `{"group_id"}` |
 //! | `DELETE /_sandbox/tenants/{id}/groups/{group}` | | 204; assignments to it stay, as in Intune |
+//! | `POST /_sandbox/tenants/{id}/filters` | `{"name","platform","management"}` | `{"filter_id"}` |
+//! | `DELETE /_sandbox/tenants/{id}/filters/{filter}` | | 204 |
 //!
 //! What does not exist is 404, a body of another shape 400.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::assignments;
 use super::faults::Fault;
-use super::log::{LogEntry, Stats};
-use super::policies;
-use super::seed::Origin;
-use super::state::{Group, Policy, Tenant, World};
-use crate::domain::policy_types::{self, Read};
+use super::gates::{Gate, GateState, GateView};
+use super::log::{LogEntry, Stats, WriteRecord};
+use super::state::{Policy, ReadDelay, Tenant, World};
+use crate::domain::policy_types::Read;
 
 /// A handle on a running sandbox's world; clones share it.
 #[derive(Clone, Debug)]
@@ -61,6 +76,15 @@ pub enum ControlError {
     /// The group.
     #[error("no such group: {0}")]
     Group(String),
+    /// The filter.
+    #[error("no such filter: {0}")]
+    Filter(String),
+    /// The gate.
+    #[error("no such gate: {0}")]
+    Gate(u64),
+    /// The call that a gate waits for did not come in time.
+    #[error("gate {0}: expected a call within {1:?}, none came")]
+    NotReached(u64, std::time::Duration),
 }
 
 /// A tenant in numbers.
@@ -114,7 +138,12 @@ impl SandboxControl {
         self.world().log.entries()
     }
 
-    /// Starts the counters and the log anew.
+    /// Every call that wanted to change a tenant's assignments, oldest first, refused and throttled ones too.
+    pub fn writes_of(&self, tenant: Uuid) -> Vec<WriteRecord> {
+        self.world().log.writes_of(tenant)
+    }
+
+    /// Starts the counters and the log anew; budgets, gates and edits go on.
     pub fn reset_stats(&self) {
         self.world().log.reset();
     }
@@ -141,6 +170,62 @@ impl SandboxControl {
         world.tokens.expire(tenant, now)
     }
 
+    /// How long reads still give what was before a write, from the next write on.
+    pub fn set_read_delay(&self, delay: ReadDelay) {
+        self.world().read_delay = delay;
+    }
+
+    /// Takes calls and writes of the budget that all applications of a tenant share, as another one would.
+    pub fn others_use(&self, tenant: Uuid, calls: usize, writes: usize) {
+        let mut world = self.world();
+        let now = world.now();
+        world.throttle.others_use(tenant, calls, writes, now);
+    }
+
+    /// Holds a call at a step of its course; gives the gate's number.
+    pub fn place_gate(&self, gate: Gate) -> u64 {
+        self.world().gates.add(gate)
+    }
+
+    /// All gates, oldest first.
+    pub fn gates(&self) -> Vec<GateView> {
+        self.world().gates.list()
+    }
+
+    /// Waits until the gate holds its call (or has let it go again). Needs a runtime with a timer.
+    ///
+    /// # Errors
+    /// When there is no such gate, or its call has not come after `patience`.
+    pub async fn gate_reached(&self, gate_id: u64, patience: Duration) -> Result<GateState, ControlError> {
+        let watch = self.world().gates.watch(gate_id);
+        let mut watch = watch.ok_or(ControlError::Gate(gate_id))?;
+        let reached = tokio::time::timeout(patience, watch.wait_for(|state| *state != GateState::Waiting));
+        match reached.await {
+            Ok(Ok(state)) => Ok(*state),
+            // A gate is forgotten with its sender only when there are too many.
+            Ok(Err(_)) => Err(ControlError::Gate(gate_id)),
+            Err(_) => Err(ControlError::NotReached(gate_id, patience)),
+        }
+    }
+
+    /// Lets the held call go on, even when its client has gone. A call that has not come is not held any more.
+    ///
+    /// # Errors
+    /// When there is no such gate.
+    pub fn release_gate(&self, gate_id: u64) -> Result<(), ControlError> {
+        let known = self.world().gates.release(gate_id);
+        if known { Ok(()) } else { Err(ControlError::Gate(gate_id)) }
+    }
+
+    /// Forgets the held call: it is not answered, and at [`super::Step::WriteReceived`] it is never applied.
+    ///
+    /// # Errors
+    /// When there is no such gate.
+    pub fn discard_gate(&self, gate_id: u64) -> Result<(), ControlError> {
+        let known = self.world().gates.discard(gate_id);
+        if known { Ok(()) } else { Err(ControlError::Gate(gate_id)) }
+    }
+
     /// The truth about a tenant; empty for an unknown one.
     pub fn expected(&self, tenant: Uuid) -> Truth {
         let world = self.world();
@@ -163,90 +248,6 @@ impl SandboxControl {
         let filters = world.tenants.get(&tenant).map(|tenant| tenant.filters.as_slice()).unwrap_or_default();
         filters.iter().map(|filter| filter.id.clone()).collect()
     }
-
-    /// Replaces a policy's assignments, as an administrator would: `items` in Graph's form, each with its `target`.
-    /// An item that brings an `id` or a `source` keeps it; what is missing is filled in.
-    ///
-    /// # Errors
-    /// When there is no such policy.
-    pub fn set_assignments(
-        &self,
-        tenant: Uuid,
-        policy_type: &str,
-        policy_id: &str,
-        items: Vec<Value>,
-    ) -> Result<(), ControlError> {
-        let mut world = self.world();
-        let policy = find(&mut world, tenant, policy_type, policy_id)?;
-        let items = filled_in(policy, items);
-        policy.set_assignments(items);
-        Ok(())
-    }
-
-    /// Adds a policy, the last of its list; gives its id.
-    ///
-    /// # Errors
-    /// When there is no such tenant or type.
-    pub fn add_policy(
-        &self,
-        tenant: Uuid,
-        policy_type: &str,
-        name: Option<&str>,
-        items: Vec<Value>,
-    ) -> Result<String, ControlError> {
-        let row = policy_types::find(policy_type).filter(|row| row.read != Read::Nothing);
-        let row = row.ok_or_else(|| ControlError::PolicyType(policy_type.to_owned()))?;
-        let mut world = self.world();
-        world.serial += 1;
-        let origin = Origin::root(world.config.seed).at(tenant).at(world.serial);
-        let held = world.tenants.get_mut(&tenant).ok_or(ControlError::Tenant(tenant))?;
-        let list = held.policies.entry(row.list_path).or_default();
-        let mut policy = policies::made_by_hand(&origin, row, list.len(), name);
-        policy.assignments = filled_in(&policy, items);
-        let id = policy.id.clone();
-        list.push(policy);
-        Ok(id)
-    }
-
-    /// Deletes a policy.
-    ///
-    /// # Errors
-    /// When there is no such policy.
-    pub fn delete_policy(
-        &self,
-        tenant: Uuid,
-        policy_type: &str,
-        policy_id: &str,
-    ) -> Result<(), ControlError> {
-        let mut world = self.world();
-        let list_path = find(&mut world, tenant, policy_type, policy_id)?.row.list_path;
-        let held = world.tenants.get_mut(&tenant).ok_or(ControlError::Tenant(tenant))?;
-        held.policies.entry(list_path).or_default().retain(|policy| policy.id != policy_id);
-        Ok(())
-    }
-
-    /// Adds a group; gives its id.
-    ///
-    /// # Errors
-    /// When there is no such tenant.
-    pub fn add_group(&self, tenant: Uuid, name: &str) -> Result<String, ControlError> {
-        let mut world = self.world();
-        let id = world.next_request_id().to_string();
-        let held = world.tenants.get_mut(&tenant).ok_or(ControlError::Tenant(tenant))?;
-        held.groups.insert(id.clone(), Group { id: id.clone(), name: name.to_owned() });
-        Ok(id)
-    }
-
-    /// Deletes a group; assignments to it stay, as in Intune.
-    ///
-    /// # Errors
-    /// When there is no such tenant or group.
-    pub fn delete_group(&self, tenant: Uuid, group_id: &str) -> Result<(), ControlError> {
-        let mut world = self.world();
-        let held = world.tenants.get_mut(&tenant).ok_or(ControlError::Tenant(tenant))?;
-        let gone = held.groups.remove(&group_id.to_lowercase());
-        gone.map(drop).ok_or_else(|| ControlError::Group(group_id.to_owned()))
-    }
 }
 
 fn truth_of(policy: &Policy) -> Vec<Value> {
@@ -254,36 +255,4 @@ fn truth_of(policy: &Policy) -> Vec<Value> {
         Read::Object => vec![Value::Object(policy.object())],
         Read::Navigation | Read::Nothing => policy.assignments.clone(),
     }
-}
-
-fn find<'a>(
-    world: &'a mut World,
-    tenant: Uuid,
-    policy_type: &str,
-    policy_id: &str,
-) -> Result<&'a mut Policy, ControlError> {
-    let row = policy_types::find(policy_type).filter(|row| row.read != Read::Nothing);
-    let row = row.ok_or_else(|| ControlError::PolicyType(policy_type.to_owned()))?;
-    let held = world.tenants.get_mut(&tenant).ok_or(ControlError::Tenant(tenant))?;
-    let policy = held.policy_mut(row.list_path, policy_id).filter(|policy| policy.row.key == policy_type);
-    policy.ok_or_else(|| ControlError::Policy {
-        policy_type: policy_type.to_owned(),
-        policy_id: policy_id.to_owned(),
-    })
-}
-
-/// Items as the service keeps them; what an item brings beats what is filled in.
-fn filled_in(policy: &Policy, items: Vec<Value>) -> Vec<Value> {
-    let objects = items.into_iter().map(|item| item.as_object().cloned().unwrap_or_default());
-    objects
-        .enumerate()
-        .map(|(position, mut item): (usize, Map<String, Value>)| {
-            item.entry("target").or_insert_with(|| Value::Object(Map::new()));
-            let mut kept = assignments::stored(policy.row, &policy.id, item.clone(), position);
-            for (name, value) in item {
-                kept[name.as_str()] = value;
-            }
-            kept
-        })
-        .collect()
 }

@@ -1,16 +1,24 @@
 //! From a request to an answer: who asks, the throttle, the faults, the permission, then the route's own work.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::answer::{self, Answer, Transport};
 use super::call::Call;
 use super::faults::{self, FaultKind, On, Subject};
-use super::log::LogEntry;
+use super::gates::{Hold, Step};
+use super::leaks;
+use super::log::{LogEntry, WriteRecord};
 use super::route::{self, Route};
 use super::state::World;
+use super::steps;
 use super::token::{self, SignIn};
 use super::{assignments, batch, collections, groups, write};
+
+/// The nextLinks that are remembered as followed, at the most.
+const FOLLOWED_MAX: usize = 100_000;
 
 /// A request as it came in.
 #[derive(Debug)]
@@ -25,6 +33,8 @@ pub struct Incoming {
     pub authorization: Option<String>,
     /// The `client-request-id` header.
     pub client_request_id: Option<String>,
+    /// The values of all other headers.
+    pub other_headers: Vec<String>,
     /// Whether `x-msft-approval-justification` came along.
     pub justified: bool,
     /// The body.
@@ -40,11 +50,14 @@ pub struct Outgoing {
     pub answer: Answer,
     /// For the `request-id` header.
     pub request_id: Uuid,
+    /// What holds the answer back.
+    pub holds: Vec<Hold>,
 }
 
 /// Answers sign-in, Graph, and the place where foreign links lead.
 pub fn incoming(world: &mut World, request: Incoming) -> Outgoing {
     let request_id = world.next_request_id();
+    leaks::look_for(world, &request, sign_in_tenant(&request).is_some());
     let answer = if request.path == "/_sandbox/trap" {
         world.log.stats.trap_requests += 1;
         world.log.stats.trap_tokens += u64::from(request.authorization.is_some());
@@ -54,10 +67,10 @@ pub fn incoming(world: &mut World, request: Incoming) -> Outgoing {
     } else {
         graph(world, &request, request_id)
     };
-    Outgoing { answer, request_id }
+    Outgoing { answer, request_id, holds: std::mem::take(&mut world.holds) }
 }
 
-fn sign_in_tenant(request: &Incoming) -> Option<&str> {
+pub fn sign_in_tenant(request: &Incoming) -> Option<&str> {
     let tenant = request.path.strip_suffix("/oauth2/v2.0/token")?.strip_prefix('/')?;
     (request.method == "POST" && !tenant.contains('/')).then_some(tenant)
 }
@@ -121,9 +134,48 @@ fn graph(world: &mut World, request: &Incoming, request_id: Uuid) -> Answer {
 pub fn one(world: &mut World, mut call: Call) -> Answer {
     let route = Route::of(&call.path);
     let kind = route.kind(&call.method);
+    let changes = world.log.changes;
+    // A deleted policy has no type any more: its name is taken before.
+    let written =
+        if kind == Some(On::Write) { world.passing(Step::WriteApplied, call.tenant, &route) } else { None };
     let answer = carry_out(world, &mut call, &route, kind);
     record(world, &call, kind, &answer);
+    let applied = world.log.changes > changes;
+    if kind == Some(On::Write) {
+        let policy_type = written.as_ref().map(|written| written.policy_type);
+        record_write(world, &call, &route, &answer, policy_type, applied);
+    }
+    if let Some(written) = written.filter(|_| applied) {
+        let holds = world.gates.pass(&written);
+        world.holds.extend(holds);
+    }
+    if status_of(&answer) == 200 {
+        steps::after_read(world, &call, &route, &answer);
+    }
     answer
+}
+
+fn record_write(
+    world: &mut World,
+    call: &Call,
+    route: &Route,
+    answer: &Answer,
+    policy_type: Option<&'static str>,
+    applied: bool,
+) {
+    world.log.record_write(WriteRecord {
+        at: call.now,
+        tenant: call.tenant,
+        policy_type: policy_type.map(str::to_owned),
+        policy_id: route.policy_id().unwrap_or_default().to_owned(),
+        method: call.method.clone(),
+        path: call.path.clone(),
+        content_sha256: call.content_sha256(),
+        status: status_of(answer),
+        applied,
+        in_batch: call.in_batch,
+        client_request_id: call.client_request_id.clone(),
+    });
 }
 
 fn record(world: &mut World, call: &Call, kind: Option<On>, answer: &Answer) {
@@ -141,17 +193,20 @@ fn record(world: &mut World, call: &Call, kind: Option<On>, answer: &Answer) {
 
 fn status_of(answer: &Answer) -> u16 {
     match answer.transport {
-        Transport::Closed | Transport::Lost => 0,
+        Transport::Closed | Transport::Lost | Transport::Silent(_) => 0,
         Transport::Plain | Transport::Slow(_) | Transport::Cut => answer.status,
     }
 }
 
 fn carry_out(world: &mut World, call: &mut Call, route: &Route, kind: Option<On>) -> Answer {
     let key = call.key();
-    world.log.stats.retries_early += u64::from(world.throttle.is_early(&key, call.now));
+    let is_write = kind == Some(On::Write);
+    let early = u64::from(world.throttle.is_early(&key, call.now));
+    world.log.stats.retries_early += early;
+    world.log.stats.writes_retried_early += early * u64::from(is_write);
     // A batch costs nothing by itself: its items are counted one by one.
     if kind != Some(On::Batch)
-        && let Some(wait) = world.throttle.count(call.tenant, kind == Some(On::Write), call.now)
+        && let Some(wait) = over_budget(world, call, is_write)
     {
         world.log.stats.throttled += 1;
         let form = world.throttle.tell(key, call.now, wait);
@@ -170,11 +225,39 @@ fn carry_out(world: &mut World, call: &mut Call, route: &Route, kind: Option<On>
         }
         call.modifier = Some(fault);
     }
-    let answer = missing_permission(call, route, kind).unwrap_or_else(|| work(world, call, route));
-    match &call.modifier {
-        Some(fault) => faults::afterwards(fault, call, answer),
-        None => answer,
+    let refusal = missing_permission(call, route, kind).or_else(|| followed_again(world, call));
+    let answer = refusal.unwrap_or_else(|| {
+        if is_write && let Some(passing) = world.passing(Step::WriteReceived, call.tenant, route) {
+            world.make_due_edits(&passing);
+        }
+        work(world, call, route)
+    });
+    let Some(fault) = &call.modifier else { return answer };
+    let answer = faults::afterwards(fault, call, answer);
+    if let Some(until) = faults::told_until(&answer, call.now) {
+        world.throttle.tell_until(key, until);
     }
+    answer
+}
+
+/// The 400 for a nextLink that is followed a second time, where that is not allowed.
+fn followed_again(world: &mut World, call: &Call) -> Option<Answer> {
+    if !world.config.one_time_links || call.raw_parameter("$skiptoken").is_none() {
+        return None;
+    }
+    // LIMIT: links would pile up; the oldest are not known, so all are forgotten.
+    if world.followed.len() >= FOLLOWED_MAX {
+        world.followed.clear();
+    }
+    let first = world.followed.insert(format!("{} {}", call.tenant, call.url()));
+    (!first).then(|| answer::plain(call, 400, "BadRequest", "The skip token has expired."))
+}
+
+/// Counts the call; the wait when it is over a limit.
+fn over_budget(world: &mut World, call: &Call, is_write: bool) -> Option<Duration> {
+    let counted = world.throttle.count(call.tenant, is_write, call.now);
+    world.log.counted(call.tenant, &counted);
+    counted.over.into_iter().map(|(_, wait)| wait).max()
 }
 
 fn fault(world: &mut World, call: &Call, route: &Route, kind: Option<On>) -> Option<FaultKind> {

@@ -40,6 +40,9 @@ pub struct Fault {
     /// It happens to every n-th call that matches; 0 and 1 mean each.
     #[serde(default)]
     pub every: u32,
+    /// So many calls that match are let through first.
+    #[serde(default)]
+    pub skip: u32,
 }
 
 /// Which calls a rule looks at.
@@ -107,6 +110,26 @@ pub enum FaultKind {
     CloseBefore,
     /// The call is carried out, then the connection is closed.
     CloseAfter,
+    /// The call is carried out, then this status is its answer.
+    StatusAfter {
+        /// The status, from 400 on.
+        status: u16,
+        /// The header's value, as it is.
+        #[serde(default)]
+        retry_after: Option<String>,
+    },
+    /// Nothing is done and nothing is said for so long; then the connection is closed.
+    TimeoutBefore {
+        /// Milliseconds.
+        millis: u64,
+    },
+    /// The call is carried out, then nothing is said for so long; then the connection is closed.
+    TimeoutAfter {
+        /// Milliseconds.
+        millis: u64,
+    },
+    /// The call is carried out, then a web page is its answer.
+    HtmlAfter,
     /// The body takes this long.
     SlowBody {
         /// Milliseconds.
@@ -145,7 +168,16 @@ pub enum FaultKind {
 impl Fault {
     /// A rule for every call, until cleared.
     pub fn new(kind: FaultKind) -> Self {
-        Self { tenant: None, policy_type: None, policy_id: None, on: On::Any, kind, times: None, every: 1 }
+        Self {
+            tenant: None,
+            policy_type: None,
+            policy_id: None,
+            on: On::Any,
+            kind,
+            times: None,
+            every: 1,
+            skip: 0,
+        }
     }
 
     /// Only for this tenant.
@@ -175,6 +207,12 @@ impl Fault {
     /// So often at the most.
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
+        self
+    }
+
+    /// Only after so many matching calls.
+    pub fn skip(mut self, skip: u32) -> Self {
+        self.skip = skip;
         self
     }
 
@@ -236,7 +274,8 @@ impl Faults {
                 return None;
             }
             counts.matched += 1;
-            if counts.matched % fault.every.max(1) != 0 {
+            let turn = counts.matched.checked_sub(fault.skip).filter(|turn| *turn > 0)?;
+            if turn % fault.every.max(1) != 0 {
                 return None;
             }
             counts.fired += 1;
@@ -284,10 +323,7 @@ pub fn instead(kind: &FaultKind, call: &Call) -> Option<Answer> {
         ),
         FaultKind::SegmentNotFound => answer::segment_not_found(call),
         FaultKind::NotFound => answer::not_found(call),
-        FaultKind::ApprovalRequired => answer::bad_request(
-            call,
-            "Header 'x-msft-approval-justification' is required to request approval",
-        ),
+        FaultKind::ApprovalRequired => answer::approval_required(call),
         FaultKind::Conflict => {
             answer::intune(call, 409, "Conflict", "The object was changed by somebody else")
         }
@@ -296,6 +332,7 @@ pub fn instead(kind: &FaultKind, call: &Call) -> Option<Answer> {
         }
         FaultKind::Status { status, retry_after } => with_retry_after(of_status(call, *status), retry_after),
         FaultKind::CloseBefore => Answer::no_content().by(Transport::Closed),
+        FaultKind::TimeoutBefore { millis } => silence(*millis),
         FaultKind::LostItem => Answer::no_content().by(Transport::Lost),
         FaultKind::HtmlBody => web_page(),
         FaultKind::Redirect { to } => {
@@ -311,6 +348,11 @@ pub fn instead(kind: &FaultKind, call: &Call) -> Option<Answer> {
 pub fn afterwards(kind: &FaultKind, call: &Call, mut answer: Answer) -> Answer {
     match kind {
         FaultKind::CloseAfter => answer.by(Transport::Closed),
+        FaultKind::TimeoutAfter { millis } => silence(*millis),
+        FaultKind::StatusAfter { status, retry_after } => {
+            with_retry_after(of_status(call, *status), retry_after)
+        }
+        FaultKind::HtmlAfter => web_page(),
         FaultKind::SlowBody { millis } => answer.by(Transport::Slow(Duration::from_millis(*millis))),
         FaultKind::CutJson => answer.by(Transport::Cut),
         FaultKind::ForeignNextLink | FaultKind::RepeatedNextLink => {
@@ -346,6 +388,10 @@ pub(super) fn trap(base: &str) -> String {
         base.rsplit_once(':').map_or_else(|| base.to_owned(), |(_, port)| format!("http://localhost:{port}"))
     };
     format!("{other}/_sandbox/trap?$skiptoken=1")
+}
+
+fn silence(millis: u64) -> Answer {
+    Answer::no_content().by(Transport::Silent(Duration::from_millis(millis)))
 }
 
 pub(super) fn web_page() -> Answer {

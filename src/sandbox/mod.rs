@@ -11,12 +11,16 @@
 //! no token.
 //!
 //! Invariants: one lock guards the whole world, so every call sees a consistent state; a throttled or faulted call
-//! changes no assignment, but for [`faults::FaultKind::CloseAfter`] and the faults of the answer alone.
+//! changes no assignment, but for the faults whose name ends in `After` and those of the answer alone. Waiting (a gate,
+//! a silence, a slow body) happens outside the lock.
 
 pub mod config;
 pub mod control;
+pub mod edits;
 pub mod faults;
+pub mod gates;
 pub mod log;
+pub mod snapshot_file;
 pub mod throttle;
 
 mod answer;
@@ -27,21 +31,28 @@ mod collections;
 mod control_http;
 mod dispatch;
 mod groups;
+mod leaks;
 mod paging;
 mod percent;
 mod policies;
 mod route;
+mod rules;
 mod seed;
 mod server;
 mod shapes;
 mod state;
+mod steps;
 mod token;
 mod write;
 
 pub use answer::CANARIES;
 pub use config::{Policies, SandboxConfig, TenantSpec, demo_tenants};
 pub use control::SandboxControl;
+pub use edits::{Edit, ScheduledEdit, When};
 pub use faults::{Fault, FaultKind, On};
-pub use log::Stats;
+pub use gates::{Gate, GateState, GateView, Step};
+pub use log::{Stats, WriteRecord};
 pub use server::{Sandbox, SandboxError};
-pub use throttle::{RetryAfterForm, ThrottleConfig};
+pub use snapshot_file::{BadSnapshotFile, SnapshotFile};
+pub use state::ReadDelay;
+pub use throttle::{Limit, RetryAfterForm, ThrottleConfig};

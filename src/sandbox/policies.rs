@@ -50,6 +50,41 @@ pub fn made_by_hand(origin: &Origin, row: &'static PolicyType, index: usize, nam
     policy
 }
 
+/// A policy of an exported snapshot: the `index`-th of its type in the file, without assignments.
+pub fn exported(origin: &Origin, row: &'static PolicyType, index: usize, id: &str, name: &str) -> Policy {
+    let mut policy = bare(&origin.at("exported"), row, index);
+    let mut put = |property: &str, value: Value| policy.body.insert(property.to_owned(), value);
+    put("id", id.into());
+    put(row.name_property, name.into());
+    // What the made-up properties say about special policies does not hold for this one.
+    match row.key {
+        "mobileApp" => {
+            put("@odata.type", "#microsoft.graph.officeSuiteApp".into());
+            put("publishingState", "published".into());
+        }
+        "configurationPolicy" => {
+            put("templateReference", json!({"templateId": "", "templateFamily": "none"}));
+        }
+        "intuneBrandingProfile" => {
+            put("isDefaultProfile", false.into());
+        }
+        "deviceHealthScript" => {
+            put("isGlobalScript", false.into());
+        }
+        "roleAssignment" => {
+            put("members", json!([]));
+        }
+        _ if row.list_path.ends_with("/deviceEnrollmentConfigurations") => {
+            // The service names them so: `…_DefaultLimit`, `…_DefaultPlatformRestrictions`.
+            let priority = if id.contains("_Default") { 0 } else { index + 1 };
+            put("priority", priority.into());
+        }
+        _ => {}
+    }
+    policy.id = id.to_owned();
+    policy
+}
+
 fn policy(
     origin: &Origin,
     row: &'static PolicyType,
@@ -82,7 +117,7 @@ fn bare(origin: &Origin, row: &'static PolicyType, index: usize) -> Policy {
     body.insert("lastModifiedDateTime".to_owned(), format!("2025-09-{day:02}T16:45:10.7654321Z").into());
     body.insert("roleScopeTagIds".to_owned(), json!(["0"]));
     body.extend(own_properties(row, index));
-    Policy { row, id, body, assignments: Vec::new(), previous: None, stale_reads: 0 }
+    Policy::new(row, id, body)
 }
 
 /// Ids have the forms that the service gives them.
@@ -143,20 +178,29 @@ fn odata_type(row: &PolicyType, index: usize) -> Option<String> {
 }
 
 /// The kinds of apps, in turn.
-pub(super) const MOBILE_APPS: [&str; 5] =
-    ["win32LobApp", "winGetApp", "iosStoreApp", "officeSuiteApp", "androidManagedStoreApp"];
+pub(super) const MOBILE_APPS: [&str; 6] =
+    ["win32LobApp", "winGetApp", "iosStoreApp", "officeSuiteApp", "androidManagedStoreApp", EDGE_APP];
+/// The built-in Edge app: it refuses filters.
+pub(super) const EDGE_APP: &str = "windowsMicrosoftEdgeApp";
+
+/// The template family of a settings catalogue policy.
+pub(super) fn template_family(row: &PolicyType, index: usize) -> Option<&'static str> {
+    const FAMILIES: [&str; 6] =
+        ["none", "endpointSecurityAntivirus", "none", "baseline", "none", "enrollmentConfiguration"];
+    (row.key == "configurationPolicy").then(|| FAMILIES[index % FAMILIES.len()])
+}
 
 /// Properties that a client must cope with or must not keep.
 fn own_properties(row: &PolicyType, index: usize) -> Map<String, Value> {
     let properties = match row.key {
         "mobileApp" => json!({
             "publisher": "Contoso",
-            "publishingState": if index % 17 == 16 { "notPublished" } else { "published" },
+            "publishingState": if index % 8 == 7 { "notPublished" } else { "published" },
             "notes": CANARY_USER,
         }),
         "configurationPolicy" => json!({
             "platforms": "windows10", "technologies": "mdm", "settingCount": 12,
-            "templateReference": {"templateId": "", "templateFamily": "none"},
+            "templateReference": {"templateId": "", "templateFamily": template_family(row, index)},
         }),
         "deviceConfiguration" => json!({"version": 3, "omaSettings": [
             {"@odata.type": "#microsoft.graph.omaSettingString", "displayName": "Proxy", "value": CANARY_PASSWORD},
@@ -165,7 +209,7 @@ fn own_properties(row: &PolicyType, index: usize) -> Map<String, Value> {
             json!({"fileName": "setup.ps1", "runAsAccount": "system", "scriptContent": CANARY_PASSWORD})
         }
         "deviceHealthScript" => json!({
-            "isGlobalScript": false, "publisher": CANARY_USER,
+            "isGlobalScript": index % 5 == 4, "publisher": CANARY_USER,
             "detectionScriptContent": CANARY_PASSWORD, "remediationScriptContent": CANARY_PASSWORD,
         }),
         "embeddedSIMActivationCodePool" => {

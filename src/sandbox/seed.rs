@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::config::TenantSpec;
+use super::config::{Policies, TenantSpec};
 use super::policies;
 use super::state::{Filter, Group, Tenant};
 
@@ -57,6 +57,9 @@ impl Origin {
 
 /// A tenant as it is at the start.
 pub fn tenant(seed: u64, spec: &TenantSpec) -> Tenant {
+    if let Policies::Exported(file) = &spec.policies {
+        return file.tenant(seed, spec);
+    }
     let origin = Origin::root(seed).at(spec.external_id);
     let counts = spec.policies.per_type();
     let total: usize = counts.iter().map(|(_, count)| count).sum();
@@ -68,7 +71,7 @@ pub fn tenant(seed: u64, spec: &TenantSpec) -> Tenant {
     };
     let policies = policies::seeded(&origin, &counts, &directory);
     let groups: BTreeMap<_, _> = groups.into_iter().map(|group| (group.id.clone(), group)).collect();
-    Tenant { spec: spec.clone(), policies, groups, filters }
+    Tenant { spec: spec.clone(), policies, groups, filters, needs_approval: false }
 }
 
 fn groups(origin: &Origin, count: usize) -> Vec<Group> {
@@ -125,22 +128,27 @@ fn filters(origin: &Origin) -> Vec<Filter> {
         .enumerate()
         .map(|(index, (name, platform, management, rule))| {
             let id = origin.at("filter").at(index).uuid("id").to_string();
-            let body = json!({
-                "@odata.type": "#microsoft.graph.deviceAndAppManagementAssignmentFilter",
-                "id": id,
-                "createdDateTime": "2025-02-03T08:15:30.1234567Z",
-                "lastModifiedDateTime": "2025-02-03T08:15:30.1234567Z",
-                "displayName": name,
-                "description": "",
-                "platform": platform,
-                "rule": rule,
-                "roleScopeTags": ["0"],
-                "payloads": [],
-                "assignmentFilterManagementType": management,
-            });
-            Filter { id, body }
+            filter(id, name, platform, management, rule)
         })
         .collect()
+}
+
+/// An assignment filter.
+pub fn filter(id: String, name: &str, platform: &str, management: &str, rule: &str) -> Filter {
+    let body = json!({
+        "@odata.type": "#microsoft.graph.deviceAndAppManagementAssignmentFilter",
+        "id": id,
+        "createdDateTime": "2025-02-03T08:15:30.1234567Z",
+        "lastModifiedDateTime": "2025-02-03T08:15:30.1234567Z",
+        "displayName": name,
+        "description": "",
+        "platform": platform,
+        "rule": rule,
+        "roleScopeTags": ["0"],
+        "payloads": [],
+        "assignmentFilterManagementType": management,
+    });
+    Filter { id, body }
 }
 
 #[cfg(test)]

@@ -20,8 +20,10 @@ use super::answer::{Answer, Body, Transport};
 use super::config::SandboxConfig;
 use super::control::SandboxControl;
 use super::control_http;
-use super::dispatch::{self, Incoming};
+use super::dispatch::{self, Incoming, Outgoing};
+use super::gates::Hold;
 use super::state::World;
+use super::steps;
 
 /// The largest body that is read.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -190,18 +192,50 @@ async fn handle(
     wire: Data<Wire>,
 ) -> HttpResponse {
     let in_flight = InFlight::enter(&wire);
-    let outgoing = {
+    let incoming = incoming(&request, &body);
+    let holds = {
         let mut world = control.world();
         let max = &mut world.log.stats.concurrent_max;
         *max = in_flight.count.max(*max);
-        dispatch::incoming(&mut world, incoming(&request, &body))
+        steps::held_before(&mut world, &incoming)
     };
+    let outgoing = if holds.is_empty() {
+        Some(dispatch::incoming(&mut control.world(), incoming))
+    } else {
+        after(holds, control.clone(), incoming).await
+    };
+    let Some(mut outgoing) = outgoing else { return closed(&request) };
+    for hold in std::mem::take(&mut outgoing.holds) {
+        if !hold.goes_on().await {
+            return closed(&request);
+        }
+    }
+    if let Transport::Silent(whole) = outgoing.answer.transport {
+        tokio::time::sleep(whole).await;
+    }
     if !wire.latency.is_zero() {
         tokio::time::sleep(wire.latency).await;
     }
     drop(in_flight);
     let client_request_id = header(&request, "client-request-id");
-    respond(&request, outgoing.answer, &outgoing.request_id.to_string(), client_request_id)
+    let id = outgoing.request_id.to_string();
+    let (response, bytes) = respond(&request, outgoing.answer, &id, client_request_id);
+    control.world().log.stats.bytes_sent += bytes as u64;
+    response
+}
+
+/// Carries a held request out once it may go on, in a task of its own: what was on its way arrives, also when the
+/// client has gone and its handler was dropped.
+async fn after(holds: Vec<Hold>, control: Data<SandboxControl>, incoming: Incoming) -> Option<Outgoing> {
+    let carried_out = actix_web::rt::spawn(async move {
+        for hold in holds {
+            if !hold.goes_on().await {
+                return None;
+            }
+        }
+        Some(dispatch::incoming(&mut control.world(), incoming))
+    });
+    carried_out.await.ok().flatten()
 }
 
 fn incoming(request: &HttpRequest, body: &Bytes) -> Incoming {
@@ -211,6 +245,7 @@ fn incoming(request: &HttpRequest, body: &Bytes) -> Incoming {
         query: request.query_string().to_owned(),
         authorization: header(request, "Authorization").map(str::to_owned),
         client_request_id: header(request, "client-request-id").map(str::to_owned),
+        other_headers: other_headers(request),
         justified: header(request, "x-msft-approval-justification").is_some(),
         body: body.to_vec(),
         base: format!("http://{}", request.connection_info().host()),
@@ -221,13 +256,29 @@ fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-fn respond(request: &HttpRequest, answer: Answer, request_id: &str, client: Option<&str>) -> HttpResponse {
-    if matches!(answer.transport, Transport::Closed | Transport::Lost) {
-        if let Some(Socket(socket)) = request.conn_data::<Socket>() {
-            // It may be closed by the client already, which is what was wanted.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
-        return HttpResponse::InternalServerError().force_close().finish();
+fn other_headers(request: &HttpRequest) -> Vec<String> {
+    let others = request.headers().iter().filter(|(name, _)| *name != "authorization");
+    others.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+}
+
+/// No answer at all: the connection ends.
+fn closed(request: &HttpRequest) -> HttpResponse {
+    if let Some(Socket(socket)) = request.conn_data::<Socket>() {
+        // It may be closed by the client already, which is what was wanted.
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+    HttpResponse::InternalServerError().force_close().finish()
+}
+
+/// The response and the bytes of its body.
+fn respond(
+    request: &HttpRequest,
+    answer: Answer,
+    request_id: &str,
+    client: Option<&str>,
+) -> (HttpResponse, usize) {
+    if matches!(answer.transport, Transport::Closed | Transport::Lost | Transport::Silent(_)) {
+        return (closed(request), 0);
     }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
@@ -238,16 +289,18 @@ fn respond(request: &HttpRequest, answer: Answer, request_id: &str, client: Opti
         response.insert_header((name, value));
     }
     let (content_type, text) = match answer.body {
-        Body::Empty => return response.finish(),
+        Body::Empty => return (response.finish(), 0),
         Body::Json(value) => ("application/json", value.to_string()),
         Body::Text { content_type, text } => (content_type, text),
     };
     response.insert_header(("Content-Type", content_type));
-    match answer.transport {
+    let bytes = text.len();
+    let response = match answer.transport {
         Transport::Cut => response.body(text.chars().take(text.chars().count() / 2).collect::<String>()),
         Transport::Slow(whole) => response.streaming(in_pieces(text, whole)),
-        Transport::Plain | Transport::Closed | Transport::Lost => response.body(text),
-    }
+        _ => response.body(text),
+    };
+    (response, bytes)
 }
 
 fn in_pieces(text: String, whole: Duration) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {

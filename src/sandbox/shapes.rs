@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::assignments::{self, ALL_USERS_PSEUDO_GROUP};
-use super::policies::{Directory, MOBILE_APPS};
+use super::policies::{self, Directory, EDGE_APP, MOBILE_APPS};
 use super::seed::Origin;
 use crate::domain::policy_types::{Filters, PolicyType, TargetKind};
 
@@ -38,7 +38,7 @@ pub fn assignments(
     } else {
         wishes(here, row, index, ordinal, directory)
     };
-    let allowed = wishes.into_iter().filter_map(|wish| fit(row, wish));
+    let allowed = wishes.into_iter().filter_map(|wish| fit(row, index, wish));
     let mut items: Vec<Value> = allowed
         .enumerate()
         .map(|(position, wish)| {
@@ -109,8 +109,8 @@ fn plain(kind: TargetKind) -> Wish {
 }
 
 /// What the type can carry of a wish: the nearest target that it takes, no filter where none is taken.
-fn fit(row: &PolicyType, mut wish: Wish) -> Option<Wish> {
-    use TargetKind::{AllUsers, CloudPcGroup, Group, OfficeGroup};
+fn fit(row: &PolicyType, index: usize, mut wish: Wish) -> Option<Wish> {
+    use TargetKind::{AllDevices, AllUsers, CloudPcGroup, Group, OfficeGroup};
     if wish.kind == AllUsers && assignments::is_managed_app(row) {
         // App protection refuses the broad targets; everybody is a pseudo group there.
         wish.kind = Group;
@@ -120,8 +120,13 @@ fn fit(row: &PolicyType, mut wish: Wish) -> Option<Wish> {
     if let (Group, Some(kind)) = (wish.kind, group_like) {
         wish.kind = *kind;
     }
-    if row.filters == Filters::No {
+    let is_edge = row.key == "mobileApp" && MOBILE_APPS[index % MOBILE_APPS.len()] == EDGE_APP;
+    let groups_only = policies::template_family(row, index) == Some("enrollmentConfiguration");
+    if row.filters == Filters::No || is_edge || groups_only {
         wish.filter = None;
+    }
+    if groups_only && matches!(wish.kind, AllUsers | AllDevices) {
+        return None;
     }
     if wish.intent > 0 && row.key != "mobileApp" {
         return None;

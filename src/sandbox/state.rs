@@ -1,12 +1,16 @@
 //! The world: tenants and what they hold, as of now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::config::{SandboxConfig, TenantSpec};
+use super::edits::Schedule;
 use super::faults::Faults;
+use super::gates::{Gates, Hold};
 use super::log::RequestLog;
 use super::seed;
 use super::throttle::Throttle;
@@ -31,6 +35,26 @@ pub struct World {
     pub log: RequestLog,
     /// Counts requests: request ids are derived from it.
     pub serial: u64,
+    /// How long reads still give what was before a write.
+    pub read_delay: ReadDelay,
+    /// Where calls are held.
+    pub gates: Gates,
+    /// The edits that wait for their moment.
+    pub schedule: Schedule,
+    /// Those that hold the call that is being answered; taken when it is.
+    pub holds: Vec<Hold>,
+    /// The nextLinks that were followed, where each may be followed once.
+    pub followed: BTreeSet<String>,
+}
+
+/// How long reads still give what was before a write: so many reads, and so long. Both may be zero; the longer holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadDelay {
+    /// Reads of the policy.
+    pub reads: u32,
+    /// Milliseconds.
+    pub millis: u64,
 }
 
 /// A directory.
@@ -44,6 +68,8 @@ pub struct Tenant {
     pub groups: BTreeMap<String, Group>,
     /// The assignment filters.
     pub filters: Vec<Filter>,
+    /// Whether every write needs an approval.
+    pub needs_approval: bool,
 }
 
 /// A policy.
@@ -57,10 +83,25 @@ pub struct Policy {
     pub body: Map<String, Value>,
     /// Its assignments, as `{policy}/assignments` gives them.
     pub assignments: Vec<Value>,
-    /// Those before the last change.
-    pub previous: Option<Vec<Value>>,
-    /// How many reads will still give those.
+    /// As it was before the last change that is seen by now.
+    pub previous: Option<Seen>,
+    /// How many reads will still give that.
     pub stale_reads: u32,
+    /// Until when reads will still give that.
+    pub stale_until: Option<Instant>,
+    /// Whether a write has changed it.
+    pub written: bool,
+    /// Whether a write needs an approval.
+    pub needs_approval: bool,
+}
+
+/// What a read shows of a policy.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its own properties.
+    pub body: Map<String, Value>,
+    /// Its assignments.
+    pub assignments: Vec<Value>,
 }
 
 /// A group.
@@ -93,6 +134,11 @@ impl World {
             faults: Faults::default(),
             log: RequestLog::new(config.log_entries_max),
             serial: 0,
+            read_delay: ReadDelay { reads: config.stale_reads, millis: 0 },
+            gates: Gates::default(),
+            schedule: Schedule::default(),
+            holds: Vec::new(),
+            followed: BTreeSet::new(),
             config,
         }
     }
@@ -127,23 +173,71 @@ impl Tenant {
 }
 
 impl Policy {
-    /// Replaces the assignments.
-    pub fn set_assignments(&mut self, assignments: Vec<Value>) {
-        self.previous = Some(std::mem::replace(&mut self.assignments, assignments));
+    /// A policy without assignments.
+    pub fn new(row: &'static PolicyType, id: String, body: Map<String, Value>) -> Self {
+        let (previous, stale_until) = (None, None);
+        let assignments = Vec::new();
+        Self {
+            row,
+            id,
+            body,
+            assignments,
+            previous,
+            stale_reads: 0,
+            stale_until,
+            written: false,
+            needs_approval: false,
+        }
     }
 
-    /// The assignments before the last change; the present ones when there was none.
-    pub fn before(&self) -> &[Value] {
-        self.previous.as_deref().unwrap_or(&self.assignments)
+    /// Replaces the assignments.
+    pub fn set_assignments(&mut self, assignments: Vec<Value>, now: Instant) {
+        self.remember(now);
+        self.assignments = assignments;
+    }
+
+    /// Replaces the object's own properties.
+    pub fn set_body(&mut self, body: Map<String, Value>, now: Instant) {
+        self.remember(now);
+        self.body = body;
+    }
+
+    fn remember(&mut self, now: Instant) {
+        // While reads are old they stay as old as they were: a second write makes nothing visible.
+        if !self.is_stale(now) || self.previous.is_none() {
+            let (body, assignments) = (self.body.clone(), self.assignments.clone());
+            self.previous = Some(Seen { body, assignments });
+        }
+    }
+
+    /// Makes the coming reads old.
+    pub fn delay_reads(&mut self, delay: ReadDelay, now: Instant) {
+        self.written = true;
+        self.stale_reads = delay.reads;
+        self.stale_until = (delay.millis > 0).then(|| now + Duration::from_millis(delay.millis));
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
+        self.stale_reads > 0 || self.stale_until.is_some_and(|until| now < until)
+    }
+
+    /// What a read at `now` sees.
+    pub fn seen(&self, now: Instant, always_old: bool) -> Seen {
+        let (body, assignments) = match &self.previous {
+            Some(previous) if always_old || self.is_stale(now) => (&previous.body, &previous.assignments),
+            _ => (&self.body, &self.assignments),
+        };
+        Seen { body: object(self.row, body, assignments), assignments: assignments.clone() }
+    }
+
+    /// Counts a read that came to its end: one old read less is to come.
+    pub fn was_read(&mut self) {
+        self.stale_reads = self.stale_reads.saturating_sub(1);
     }
 
     /// The object as Graph gives it, `isAssigned` included where the type has it.
     pub fn object(&self) -> Map<String, Value> {
-        let mut object = self.body.clone();
-        if has_is_assigned(self.row) {
-            object.insert("isAssigned".to_owned(), json!(!self.assignments.is_empty()));
-        }
-        object
+        object(self.row, &self.body, &self.assignments)
     }
 }
 
@@ -160,6 +254,14 @@ impl Group {
             "securityEnabled": true,
         })
     }
+}
+
+fn object(row: &PolicyType, body: &Map<String, Value>, assignments: &[Value]) -> Map<String, Value> {
+    let mut object = body.clone();
+    if has_is_assigned(row) {
+        object.insert("isAssigned".to_owned(), json!(!assignments.is_empty()));
+    }
+    object
 }
 
 fn has_is_assigned(row: &PolicyType) -> bool {

@@ -1,5 +1,6 @@
-//! The throttle: so many calls and writes per tenant and application in a sliding window. Requests made while
-//! throttled count too, and a call that is repeated before the time that it was told is counted as early.
+//! The throttle: so many calls and writes in a sliding window, per tenant and application, per tenant over all its
+//! applications, and over all tenants. Requests made while throttled count too, and a call that is repeated before the
+//! time that it was told is counted as early.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
@@ -15,15 +16,21 @@ const EARLY_TOLERANCE: Duration = Duration::from_millis(10);
 /// Calls that are remembered for being told to wait, at the most.
 const TOLD_MAX: usize = 100_000;
 
-/// The limits, per tenant and application.
+/// The limits.
 #[derive(Clone, Debug)]
 pub struct ThrottleConfig {
-    /// Calls of any method in a window.
+    /// Calls of any method in a window, per tenant and application.
     pub calls_max: usize,
-    /// Writes in a window.
+    /// Writes in a window, per tenant and application.
     pub writes_max: usize,
+    /// Calls of any method in a window, per tenant, of all its applications together.
+    pub tenant_calls_max: usize,
+    /// Writes in a window, per tenant, of all its applications together.
+    pub tenant_writes_max: usize,
     /// The window.
     pub window: Duration,
+    /// Calls of all tenants in one second.
+    pub global_calls_per_second_max: usize,
     /// How a 429 says how long to wait; used in turn. Empty: as if it were only [`RetryAfterForm::Integer`].
     pub forms: Vec<RetryAfterForm>,
 }
@@ -33,7 +40,15 @@ impl Default for ThrottleConfig {
     fn default() -> Self {
         use RetryAfterForm::{Absent, Fraction, HttpDate, InMessage, Integer};
         let forms = vec![Integer, Fraction, HttpDate, InMessage, Absent];
-        Self { calls_max: 1000, writes_max: 100, window: Duration::from_secs(20), forms }
+        Self {
+            calls_max: 1000,
+            writes_max: 100,
+            tenant_calls_max: 2000,
+            tenant_writes_max: 200,
+            window: Duration::from_secs(20),
+            global_calls_per_second_max: 2000,
+            forms,
+        }
     }
 }
 
@@ -71,26 +86,58 @@ impl RetryAfterForm {
     }
 }
 
+/// A limit of the throttle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Calls of one application in a tenant.
+    AppCalls,
+    /// Writes of one application in a tenant.
+    AppWrites,
+    /// Calls of all applications of a tenant.
+    TenantCalls,
+    /// Writes of all applications of a tenant.
+    TenantWrites,
+    /// Calls of all tenants.
+    GlobalCalls,
+}
+
+/// What the throttle makes of a call.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    /// The limits that it is over, each with the wait.
+    pub over: Vec<(Limit, Duration)>,
+    /// The tenant's calls of this application in the window that ends with it, itself included.
+    pub calls: usize,
+    /// The same of writes; 0 for a call that is none.
+    pub writes: usize,
+}
+
 /// The state of the throttle.
 #[derive(Debug)]
 pub struct Throttle {
     config: ThrottleConfig,
     buckets: BTreeMap<Uuid, Bucket>,
+    global: VecDeque<Instant>,
     /// Per call that was told to wait: until when.
     told: BTreeMap<String, Instant>,
     answers: usize,
 }
 
+/// The calls of a tenant in the window: this application's, and everybody's.
 #[derive(Debug, Default)]
 struct Bucket {
     calls: VecDeque<Instant>,
     writes: VecDeque<Instant>,
+    shared_calls: VecDeque<Instant>,
+    shared_writes: VecDeque<Instant>,
 }
 
 impl Throttle {
     /// Empty buckets.
     pub fn new(config: ThrottleConfig) -> Self {
-        Self { config, buckets: BTreeMap::new(), told: BTreeMap::new(), answers: 0 }
+        let (buckets, global, told) = (BTreeMap::new(), VecDeque::new(), BTreeMap::new());
+        Self { config, buckets, global, told, answers: 0 }
     }
 
     /// Whether the call repeats one that was told to wait longer.
@@ -98,16 +145,34 @@ impl Throttle {
         self.told.remove(key).is_some_and(|until| now + EARLY_TOLERANCE < until)
     }
 
-    /// Counts a call; `Some` with the wait when it is over a limit.
-    pub fn count(&mut self, tenant: Uuid, write: bool, now: Instant) -> Option<Duration> {
+    /// Counts a call against every limit.
+    pub(super) fn count(&mut self, tenant: Uuid, write: bool, now: Instant) -> Counted {
+        let ThrottleConfig { window, .. } = self.config;
+        let limits = &self.config;
         let bucket = self.buckets.entry(tenant).or_default();
-        let calls = count_in(&mut bucket.calls, self.config.calls_max, self.config.window, now);
-        let writes = if write {
-            count_in(&mut bucket.writes, self.config.writes_max, self.config.window, now)
-        } else {
-            None
+        let mut counted = Counted::default();
+        let mut count = |limit, stamps: &mut VecDeque<Instant>, max, window| {
+            let wait = count_in(stamps, max, window, now);
+            counted.over.extend(wait.map(|wait| (limit, wait)));
+            stamps.len()
         };
-        calls.max(writes)
+        let calls = count(Limit::AppCalls, &mut bucket.calls, limits.calls_max, window);
+        count(Limit::TenantCalls, &mut bucket.shared_calls, limits.tenant_calls_max, window);
+        let second = Duration::from_secs(1);
+        count(Limit::GlobalCalls, &mut self.global, limits.global_calls_per_second_max, second);
+        let mut writes = 0;
+        if write {
+            writes = count(Limit::AppWrites, &mut bucket.writes, limits.writes_max, window);
+            count(Limit::TenantWrites, &mut bucket.shared_writes, limits.tenant_writes_max, window);
+        }
+        Counted { calls, writes, ..counted }
+    }
+
+    /// Counts calls of other applications of the tenant.
+    pub(super) fn others_use(&mut self, tenant: Uuid, calls: usize, writes: usize, now: Instant) {
+        let bucket = self.buckets.entry(tenant).or_default();
+        bucket.shared_calls.extend(std::iter::repeat_n(now, calls));
+        bucket.shared_writes.extend(std::iter::repeat_n(now, writes));
     }
 
     /// The next form of a 429; remembers what the client is told.
@@ -167,6 +232,32 @@ mod tests {
         let waits: Vec<_> = (0..4).map(|n| count_in(&mut stamps, 1, window, at(n * 10))).collect();
         assert_eq!(waits[0], None);
         assert!(waits[1..].iter().all(|wait| *wait == Some(window)));
+    }
+
+    #[test]
+    fn each_limit_counts_what_it_is_for() {
+        let mut throttle = Throttle::new(ThrottleConfig {
+            calls_max: 2,
+            writes_max: 1,
+            tenant_calls_max: 3,
+            tenant_writes_max: 2,
+            global_calls_per_second_max: 4,
+            ..ThrottleConfig::default()
+        });
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut over = |tenant, write| {
+            let counted = throttle.count(tenant, write, at(0));
+            counted.over.into_iter().map(|(limit, _)| limit).collect::<Vec<_>>()
+        };
+        assert_eq!(over(one, true), []);
+        assert_eq!(over(one, true), [Limit::AppWrites]);
+        assert_eq!(over(one, false), [Limit::AppCalls]);
+        assert_eq!(over(two, false), [], "another tenant's");
+        assert_eq!(over(two, false), [Limit::GlobalCalls], "the fifth of all");
+        assert_eq!(
+            over(one, true),
+            [Limit::AppCalls, Limit::TenantCalls, Limit::GlobalCalls, Limit::AppWrites, Limit::TenantWrites]
+        );
     }
 
     #[test]

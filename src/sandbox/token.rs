@@ -74,6 +74,11 @@ impl Tokens {
         good.map(|token| token.expires = now).count()
     }
 
+    /// All that are remembered.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.live.keys().map(String::as_str)
+    }
+
     fn remember(&mut self, text: String, token: Token, now: Instant) {
         if self.live.len() >= TOKENS_MAX {
             self.live.retain(|_, token| token.expires > now);
@@ -148,6 +153,9 @@ fn instead(world: &mut World, request: &SignIn<'_>, fault: &FaultKind) -> Option
             refused(world, request, Refusal(400, "invalid_grant", 53003, text))
         }
         FaultKind::CloseBefore | FaultKind::LostItem => Answer::no_content().by(Transport::Closed),
+        FaultKind::TimeoutBefore { millis } => {
+            Answer::no_content().by(Transport::Silent(std::time::Duration::from_millis(*millis)))
+        }
         FaultKind::HtmlBody => faults::web_page(),
         FaultKind::Redirect { to } => {
             let to = to.clone().unwrap_or_else(|| faults::trap(request.base));

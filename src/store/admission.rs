@@ -475,17 +475,42 @@ pub async fn holders(backend: &Backend) -> Result<Vec<Run>, StoreError> {
 pub async fn count_duplicates(backend: &Backend, mut counts: Vec<DuplicateCount>) -> Result<(), StoreError> {
     const ONE: &str = "UPDATE operation_runs SET duplicate_count = duplicate_count + $2, last_duplicate_at = \
          CASE WHEN last_duplicate_at > $3 THEN last_duplicate_at ELSE $3 END WHERE id = $1";
+    // ORDER: the rows are locked in the order of their ids before any is written.
+    const SET: &str = "WITH c AS MATERIALIZED (SELECT r.id, b.n, \
+         timestamptz 'epoch' + b.us * interval '1 microsecond' AS at FROM unnest($1, $2, $3) AS b (id, n, us) \
+         JOIN operation_runs r ON r.id = b.id ORDER BY r.id FOR NO KEY UPDATE OF r) \
+         UPDATE operation_runs r SET duplicate_count = r.duplicate_count + c.n, \
+         last_duplicate_at = greatest(r.last_duplicate_at, c.at) FROM c WHERE r.id = c.id";
     if counts.is_empty() {
         return Ok(());
     }
     // ORDER: by id; an admission that locks the same rows by hash may deadlock with it, and tries again by itself.
     counts.sort_unstable_by_key(|count| count.run_id);
+    // A statement writes a row once.
+    counts.dedup_by(|later, first| {
+        let is_same = later.run_id == first.run_id;
+        if is_same {
+            first.count += later.count;
+            first.last_at = first.last_at.max(later.last_at);
+        }
+        is_same
+    });
     let mut tries = 0;
     loop {
         let counts = counts.clone();
         let attempt = backend
             .try_write(move |conn| {
                 Box::pin(async move {
+                    if conn.engine() == Engine::Postgres {
+                        let statement = sql(SET)
+                            .bind(counts.iter().map(|count| Some(count.run_id.0)).collect::<Vec<_>>())
+                            .bind(counts.iter().map(|count| Some(count.count)).collect::<Vec<_>>())
+                            .bind(
+                                counts.iter().map(|count| Some(count.last_at.micros())).collect::<Vec<_>>(),
+                            );
+                        conn.execute(statement).await?;
+                        return Ok(());
+                    }
                     for count in counts {
                         let statement = sql(ONE).bind(count.run_id.0).bind(count.count).bind(count.last_at);
                         conn.execute(statement).await?;

@@ -5,9 +5,10 @@
 //! poll. So a SQLite transaction costs one hop however many statements it has, and cannot be left open by a future
 //! that is dropped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::result::Error as DieselError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::{Connection, QueryableByName, SqliteConnection};
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
@@ -16,6 +17,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::error::{Problem, StoreError};
+use super::postgres::Target;
 use super::statement::{Statement, sql};
 use super::types::{SqlInstant, sql as types};
 use super::writer::Writer;
@@ -40,6 +42,11 @@ pub enum Backend {
     Postgres {
         /// All connections.
         pool: Pool<AsyncPgConnection>,
+        /// Where they lead.
+        target: Arc<Target>,
+        /// LIMIT: how long one operation may take. The server ends a statement that takes too long, but a server that is
+        /// gone without a word ends nothing.
+        patience: Duration,
         /// For its shift alone.
         clock: Clock,
     },
@@ -210,9 +217,18 @@ impl Backend {
                 })
                 .await?
             }
-            Self::Postgres { pool, clock } => {
+            Self::Postgres { pool, clock, patience, .. } => {
                 let mut conn = pool.get().await?;
-                on_postgres(&mut conn, mode, clock, body).await
+                let ended = tokio::time::timeout(*patience, on_postgres(&mut conn, mode, clock, body)).await;
+                ended.unwrap_or_else(|_| {
+                    // Whatever it was waiting for may still come: nobody else gets this connection.
+                    drop(deadpool::managed::Object::take(conn));
+                    Err(DieselError::DatabaseError(
+                        DatabaseErrorKind::ClosedConnection,
+                        Box::new("the server did not answer in time".to_owned()),
+                    )
+                    .into())
+                })
             }
         }
     }

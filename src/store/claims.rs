@@ -1,15 +1,21 @@
 //! Claims: `queued -> running` under a fresh fencing token (SPEC section 5).
 //!
-//! A tenant runs one at a time. A claim therefore first locks the tenant's row (on SQLite it has the database for
-//! itself), then looks: the unique index over running runs guards what the look decided and is never run into.
+//! A tenant runs one at a time, by the instance that has the tenant's lease. A claim therefore first takes or finds that
+//! lease and with it locks its row (on SQLite it has the database for itself), then looks: the unique index over running
+//! runs guards what the look decided and is never run into.
 
-use super::backend::{Backend, Conn};
+use diesel::QueryableByName;
+use diesel::sql_types::{Bool, Nullable};
+
+use super::backend::{Backend, Conn, Engine};
 use super::error::{Problem, StoreError};
 use super::instances::live;
 use super::records::Claim;
-use super::rows::{InstantRow, NumberRow, RunRow, instant, run_columns};
+use super::rows::{NumberRow, RunRow, instant, run_columns};
 use super::runs::{Seen, lock, save};
 use super::statement::sql;
+use super::tenant_leases;
+use super::types::{SqlInstant, sql as types};
 use crate::clock::Instant;
 use crate::domain::run::{Lease, Run, Status};
 use crate::ids::{InstanceId, LeaseToken, RunId, TenantId};
@@ -56,6 +62,9 @@ pub fn to_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
+/// Looks at a tenant's queue within one claim at the most, while others take what was found.
+const LOOKS_MAX: u32 = 3;
+
 /// See [`super::Store::claim_next`].
 pub async fn claim_next(
     backend: &Backend,
@@ -65,19 +74,108 @@ pub async fn claim_next(
     backend
         .write("claiming a tenant's next run", move |conn| {
             Box::pin(async move {
-                lock_tenant(conn, tenant).await?;
-                if is_busy(conn, tenant).await? {
-                    return Ok(Claim::Busy);
+                // ORDER: the tenant before its runs. What is seen from here on is not changed by another claim.
+                if !tenant_leases::take(conn, tenant, instance).await? {
+                    return Ok(Claim::Elsewhere);
                 }
                 let now = conn.now().await?;
-                let Some(run) = next_due(conn, tenant, now).await? else {
-                    return Ok(Claim::Idle { next: next_at(conn, tenant).await? });
-                };
-                let run = begin_attempt(conn, run, instance, now).await?;
-                Ok(run.map_or(Claim::Fenced, |run| Claim::Claimed(Box::new(run))))
+                for _ in 0..LOOKS_MAX {
+                    let claimed = match conn.engine() {
+                        Engine::Postgres => claim_at_once(conn, tenant, instance, now).await?,
+                        Engine::Sqlite => claim_by_steps(conn, tenant, instance, now).await?,
+                    };
+                    if let Some(run) = claimed {
+                        return Ok(Claim::Claimed(Box::new(run)));
+                    }
+                    // RACE: where there is no reason any more, what was next has been cancelled just then: look again.
+                    if let Some(claim) = why_nothing(conn, tenant, instance, now).await? {
+                        return Ok(claim);
+                    }
+                }
+                Ok(Claim::Busy)
             })
         })
         .await
+}
+
+/// The next due run of a tenant that has none running, by one statement; the tenant is locked.
+async fn claim_at_once(
+    conn: &mut Conn<'_>,
+    tenant: TenantId,
+    instance: InstanceId,
+    now: Instant,
+) -> Result<Option<Run>, Problem> {
+    const TEXT: &str = concat!(
+        "WITH r AS (UPDATE operation_runs SET status = 'running', attempt = attempt + 1, \
+         lease_token = lease_token + 1, lease_owner = $2, started_at = coalesce(started_at, $3), updated_at = $3, \
+         next_attempt_at = NULL WHERE id = (SELECT q.id FROM operation_runs q WHERE q.tenant_id = $1 \
+         AND q.status = 'queued' AND (q.next_attempt_at IS NULL OR q.next_attempt_at <= $3) \
+         ORDER BY q.priority, q.id LIMIT 1) AND status = 'queued' \
+         AND NOT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = $1 AND b.status = 'running') \
+         AND EXISTS (SELECT 1 FROM instances i WHERE i.id = $2 AND ",
+        live!("$3"),
+        ") RETURNING *), \
+         a AS (INSERT INTO run_attempts (run_id, attempt, lease_token, instance_id, started_at, outcome) \
+         SELECT r.id, r.attempt, r.lease_token, r.lease_owner, $3, 'running' FROM r) \
+         SELECT ",
+        run_columns!(),
+        " FROM r"
+    );
+    let row: Option<RunRow> = conn.row(sql(TEXT).bind(tenant.0).bind(instance.0).bind(now)).await?;
+    Ok(row.map(Run::from))
+}
+
+/// The same in steps, where a statement that writes can be no part of another.
+async fn claim_by_steps(
+    conn: &mut Conn<'_>,
+    tenant: TenantId,
+    instance: InstanceId,
+    now: Instant,
+) -> Result<Option<Run>, Problem> {
+    if is_busy(conn, tenant).await? {
+        return Ok(None);
+    }
+    match next_due(conn, tenant, now).await? {
+        Some(run) => begin_attempt(conn, run, instance, now).await,
+        None => Ok(None),
+    }
+}
+
+#[derive(QueryableByName)]
+struct WhyRow {
+    #[diesel(sql_type = Bool)]
+    busy: bool,
+    #[diesel(sql_type = Bool)]
+    lives: bool,
+    #[diesel(sql_type = Nullable<types::Instant>)]
+    next: Option<SqlInstant>,
+    #[diesel(sql_type = Bool)]
+    due: bool,
+}
+
+/// Why nothing was claimed; `None` when there is no reason any more.
+async fn why_nothing(
+    conn: &mut Conn<'_>,
+    tenant: TenantId,
+    instance: InstanceId,
+    now: Instant,
+) -> Result<Option<Claim>, Problem> {
+    const TEXT: &str = concat!(
+        "SELECT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = $1 AND b.status = 'running') AS busy, \
+         EXISTS (SELECT 1 FROM instances i WHERE i.id = $2 AND ",
+        live!("$3"),
+        ") AS lives, (SELECT min(q.next_attempt_at) FROM operation_runs q WHERE q.tenant_id = $1 \
+         AND q.status = 'queued') AS next, \
+         EXISTS (SELECT 1 FROM operation_runs d WHERE d.tenant_id = $1 AND d.status = 'queued' \
+         AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= $3)) AS due"
+    );
+    let row: Option<WhyRow> = conn.row(sql(TEXT).bind(tenant.0).bind(instance.0).bind(now)).await?;
+    Ok(row.and_then(|why| match why {
+        WhyRow { busy: true, .. } => Some(Claim::Busy),
+        WhyRow { due: true, lives: false, .. } => Some(Claim::Fenced),
+        WhyRow { due: true, .. } => None,
+        WhyRow { next, .. } => Some(Claim::Idle { next: instant(next) }),
+    }))
 }
 
 /// See [`super::Store::claim_run`].
@@ -93,8 +191,8 @@ pub async fn claim_run(
                 let tenant: Option<NumberRow> = conn.row(sql(TENANT).bind(run.0)).await?;
                 if let Some(tenant) = tenant.map(|row| TenantId(row.n)) {
                     // ORDER: the tenant before its runs, as in claim_next.
-                    lock_tenant(conn, tenant).await?;
-                    if is_busy(conn, tenant).await? {
+                    let ours = tenant_leases::take(conn, tenant, instance).await?;
+                    if !ours || is_busy(conn, tenant).await? {
                         return Ok(None);
                     }
                 }
@@ -109,15 +207,6 @@ pub async fn claim_run(
         .await
 }
 
-/// NO KEY UPDATE keeps other claims of the tenant out and lets admissions of new runs for it through.
-async fn lock_tenant(conn: &mut Conn<'_>, tenant: TenantId) -> Result<(), Problem> {
-    const TEXT: &str = "SELECT id AS n FROM tenants WHERE id = $1 FOR NO KEY UPDATE";
-    if !conn.lock("lock").is_empty() {
-        let _: Option<NumberRow> = conn.row(sql(TEXT).bind(tenant.0)).await?;
-    }
-    Ok(())
-}
-
 async fn is_busy(conn: &mut Conn<'_>, tenant: TenantId) -> Result<bool, Problem> {
     const TEXT: &str =
         "SELECT id AS n FROM operation_runs WHERE tenant_id = $1 AND status = 'running' LIMIT 1";
@@ -126,27 +215,14 @@ async fn is_busy(conn: &mut Conn<'_>, tenant: TenantId) -> Result<bool, Problem>
 }
 
 async fn next_due(conn: &mut Conn<'_>, tenant: TenantId, now: Instant) -> Result<Option<Run>, Problem> {
-    macro_rules! next_due {
-        ($lock:literal) => {
-            concat!(
-                "SELECT ",
-                run_columns!(),
-                " FROM operation_runs r WHERE r.tenant_id = $1 AND r.status = 'queued' \
-                 AND (r.next_attempt_at IS NULL OR r.next_attempt_at <= $2) ORDER BY r.priority, r.id LIMIT 1",
-                $lock
-            )
-        };
-    }
-    let text = if conn.lock("lock").is_empty() { next_due!("") } else { next_due!(" FOR NO KEY UPDATE") };
-    let row: Option<RunRow> = conn.row(sql(text).bind(tenant.0).bind(now)).await?;
+    const TEXT: &str = concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM operation_runs r WHERE r.tenant_id = $1 AND r.status = 'queued' \
+         AND (r.next_attempt_at IS NULL OR r.next_attempt_at <= $2) ORDER BY r.priority, r.id LIMIT 1"
+    );
+    let row: Option<RunRow> = conn.row(sql(TEXT).bind(tenant.0).bind(now)).await?;
     Ok(row.map(Run::from))
-}
-
-async fn next_at(conn: &mut Conn<'_>, tenant: TenantId) -> Result<Option<Instant>, Problem> {
-    const TEXT: &str =
-        "SELECT min(next_attempt_at) AS at FROM operation_runs WHERE tenant_id = $1 AND status = 'queued'";
-    let row: Option<InstantRow> = conn.row(sql(TEXT).bind(tenant.0)).await?;
-    Ok(row.and_then(|row| instant(row.at)))
 }
 
 /// The transition itself, and the attempt's row. `None` when the instance does not live: what it claimed would be

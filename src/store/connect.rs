@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
@@ -15,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::backend::{Backend, SqliteConn};
 use super::error::StoreError;
+use super::postgres::{self, Target};
 use super::records::DatabaseUrl;
 use super::writer::Writer;
 use crate::clock::Clock;
@@ -34,17 +36,7 @@ impl FromStr for DatabaseUrl {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err(StoreError::Url("expected `sqlite://PATH` or `postgres://…`".into()));
         }
-        let config = text
-            .parse::<tokio_postgres::Config>()
-            .map_err(|error| StoreError::Url(format!("not a PostgreSQL URL: {error}")))?;
-        // No TLS in this build: what asks for it must not silently go without.
-        if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-            return Err(StoreError::Url(
-                "it demands TLS (sslmode=require), which this version does not speak; use a local socket, a tunnel, or \
-                 sslmode=disable on a trusted network"
-                    .into(),
-            ));
-        }
+        postgres::parse(text)?;
         Ok(Self::Postgres(SecretString::from(text)))
     }
 }
@@ -77,9 +69,9 @@ fn without_password(url: &str) -> String {
     }
 }
 
-/// Opens the pools. No connection is made yet. Must be called on the runtime that will use them: a connection's driver
+/// Opens the pools, empty as yet, after a look at what is between us and PostgreSQL. Must be called on the runtime that will use them: a connection's driver
 /// dies with the runtime that it was made on.
-pub fn open(url: &DatabaseUrl, config: &DatabaseConfig, clock: Clock) -> Result<Backend, StoreError> {
+pub async fn open(url: &DatabaseUrl, config: &DatabaseConfig, clock: Clock) -> Result<Backend, StoreError> {
     Ok(match url {
         DatabaseUrl::Sqlite(path) => {
             let connection = sqlite_pool(path, config, Access::ReadWrite, 1)?;
@@ -91,7 +83,14 @@ pub fn open(url: &DatabaseUrl, config: &DatabaseConfig, clock: Clock) -> Result<
             }
         }
         DatabaseUrl::Postgres(url) => {
-            Backend::Postgres { pool: postgres_pool(url.expose_secret(), config)?, clock }
+            let target = Target::of(url.expose_secret(), config)?;
+            target.refuse_transaction_pooler().await?;
+            Backend::Postgres {
+                pool: postgres_pool(target.clone(), config)?,
+                target: Arc::new(target),
+                patience: *config.statement_timeout * 2,
+                clock,
+            }
         }
     })
 }
@@ -161,9 +160,9 @@ fn sqlite_pool(
 
 /// Every query of ours has an index to go by. Without statistics (a fresh ledger) the planner would take a table of
 /// thousands of rows for an empty one, read it whole, and keep that plan: so it is told to prefer indexes always.
-fn postgres_pool(url: &str, config: &DatabaseConfig) -> Result<Pool<AsyncPgConnection>, StoreError> {
+fn postgres_pool(target: Target, config: &DatabaseConfig) -> Result<Pool<AsyncPgConnection>, StoreError> {
     let setup = format!(
-        "SET application_name = 'atlasd'; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
          SET TIME ZONE 'UTC'; SET enable_seqscan = off; SET jit = off",
         config.statement_timeout.as_millis(),
         config.statement_timeout.as_millis(),
@@ -171,16 +170,20 @@ fn postgres_pool(url: &str, config: &DatabaseConfig) -> Result<Pool<AsyncPgConne
     let mut manager = ManagerConfig::default();
     // Fast: a connection that its server closed is known as closed without a round trip.
     manager.recycling_method = RecyclingMethod::Fast;
-    manager.custom_setup = Box::new(move |url| {
-        let (url, setup) = (url.to_owned(), setup.clone());
+    manager.custom_setup = Box::new(move |_| {
+        let (target, setup) = (target.clone(), setup.clone());
         async move {
-            let mut conn = AsyncPgConnection::establish(&url).await?;
+            let mut conn = target.connect().await?;
             conn.batch_execute(&setup).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
             Ok(conn)
         }
         .boxed()
     });
-    pool(AsyncDieselConnectionManager::new_with_config(url, manager), config, config.connections_max)
+    pool(
+        AsyncDieselConnectionManager::new_with_config(String::new(), manager),
+        config,
+        config.connections_max,
+    )
 }
 
 fn pool<C>(

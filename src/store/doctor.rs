@@ -1,10 +1,17 @@
 //! What a database can show of the guarantees (SPEC section 12).
+//!
+//! It reads only. Each finding has its figure: how many rows it looked at, and how many break it. All of history is
+//! looked at, or only the newest runs where that is asked for; texts only in a sample of the newest rows.
+
+mod checks;
+mod sample;
 
 use std::collections::BTreeMap;
 
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Bool, Text};
 
+use self::checks::{CHECKS, Check};
 use super::backend::{Backend, Conn, Engine};
 use super::error::{Problem, StoreError};
 use super::records::Finding;
@@ -17,130 +24,8 @@ use crate::ids::RunId;
 const EXAMPLES_MAX: i64 = 10;
 /// How long after the death of its instance a run may go without being worked on (G3).
 const G3_LIMIT: chrono::Duration = chrono::Duration::seconds(15);
-
-/// A check of rows: `text` gives the runs that break it, as `run_id`, and may name `$1` (now) and `$2` (now - 15 s).
-struct Check {
-    guarantee: &'static str,
-    what: &'static str,
-    text: &'static str,
-    advice: &'static str,
-}
-
-const CHECKS: &[Check] = &[
-    Check {
-        guarantee: "G1",
-        what: "at most one active run per identity",
-        text: "SELECT a.id AS run_id FROM operation_runs a WHERE a.status IN ('queued', 'running') AND EXISTS \
-             (SELECT 1 FROM operation_runs b WHERE b.run_identity_hash = a.run_identity_hash AND b.id < a.id \
-             AND b.status IN ('queued', 'running') AND (b.tenant_id = a.tenant_id \
-             OR (b.tenant_id IS NULL AND a.tenant_id IS NULL AND b.workspace_id = a.workspace_id)))",
-        advice: "cancel all but the oldest run of each identity, then restore the unique indexes",
-    },
-    Check {
-        guarantee: "G1",
-        what: "at most one running run per tenant",
-        text: "SELECT a.id AS run_id FROM operation_runs a WHERE a.status = 'running' AND EXISTS \
-             (SELECT 1 FROM operation_runs b WHERE b.tenant_id = a.tenant_id AND b.status = 'running' \
-             AND b.id < a.id)",
-        advice: "stop the instance that owns the later run, then restore the unique index",
-    },
-    Check {
-        guarantee: "G1",
-        what: "every active run holds its identity, and no identity has two holders",
-        text: "SELECT a.id AS run_id FROM operation_runs a \
-             WHERE (a.status IN ('queued', 'running') AND NOT a.holds_identity) OR (a.holds_identity AND EXISTS \
-             (SELECT 1 FROM operation_runs b WHERE b.run_identity_hash = a.run_identity_hash AND b.id < a.id \
-             AND b.holds_identity AND (b.tenant_id = a.tenant_id \
-             OR (b.tenant_id IS NULL AND a.tenant_id IS NULL AND b.workspace_id = a.workspace_id))))",
-        advice: "cancel all but the oldest holder of each identity, then restore the unique indexes",
-    },
-    Check {
-        guarantee: "G2",
-        // A forced run ends the cooldown that it skips, also for those after it: nobody holds the identity any more.
-        what: "no run was accepted within the cooldown of an earlier one of its identity, unless forced",
-        text: "SELECT a.id AS run_id FROM operation_runs a WHERE a.id IN ( \
-             SELECT later.id FROM operation_runs earlier JOIN operation_runs later \
-             ON later.run_identity_hash = earlier.run_identity_hash AND later.id > earlier.id \
-             AND later.created_at < earlier.cooldown_until AND (later.tenant_id = earlier.tenant_id \
-             OR (later.tenant_id IS NULL AND earlier.tenant_id IS NULL \
-             AND later.workspace_id = earlier.workspace_id)) \
-             WHERE earlier.cooldown_until IS NOT NULL AND NOT EXISTS (SELECT 1 FROM operation_runs f \
-             WHERE f.run_identity_hash = earlier.run_identity_hash AND f.id > earlier.id AND f.id <= later.id \
-             AND f.workspace_id = earlier.workspace_id AND {forced}))",
-        advice: "look at the context of these runs for who asked; two daemons without the holder index do this",
-    },
-    Check {
-        guarantee: "G3",
-        what: "no running run is left with a dead instance for longer than 15 s",
-        text: "SELECT r.id AS run_id FROM operation_runs r WHERE r.status = 'running' AND NOT EXISTS \
-             (SELECT 1 FROM instances i WHERE i.id = r.lease_owner AND i.lease_until > $2 \
-             AND (i.stopped_at IS NULL OR i.stopped_at > $2))",
-        advice: "start a daemon on this database: it takes them up or closes them",
-    },
-    Check {
-        guarantee: "G3",
-        what: "a completed run has an outcome and an end, an active one has neither",
-        text: "SELECT r.id AS run_id FROM operation_runs r \
-             WHERE (r.status = 'completed') <> (r.outcome <> 'pending') \
-             OR (r.status = 'completed') <> (r.completed_at IS NOT NULL)",
-        advice: "restore the ledger's CHECKs and correct these rows by hand",
-    },
-    Check {
-        guarantee: "G3",
-        what: "no attempt is open that its run does not execute",
-        text: "SELECT a.run_id FROM run_attempts a JOIN operation_runs r ON r.id = a.run_id \
-             WHERE a.outcome = 'running' AND (r.status <> 'running' OR r.lease_token <> a.lease_token)",
-        advice: "these attempts ended without a settlement; their runs are not affected",
-    },
-    Check {
-        guarantee: "G3",
-        what: "every running run has an open attempt of its latest claim",
-        text: "SELECT r.id AS run_id FROM operation_runs r WHERE r.status = 'running' AND NOT EXISTS \
-             (SELECT 1 FROM run_attempts a WHERE a.run_id = r.id AND a.lease_token = r.lease_token \
-             AND a.outcome = 'running')",
-        advice: "wait for the execution to end, or cancel the run",
-    },
-    Check {
-        guarantee: "G5",
-        what: "counts and failures of a completed run are those of its final attempt",
-        text: "SELECT r.id AS run_id FROM operation_runs r JOIN run_attempts a ON a.run_id = r.id \
-             AND a.lease_token = r.lease_token WHERE r.status = 'completed' \
-             AND a.outcome IN ('succeeded', 'failed') AND (a.outcome <> r.outcome \
-             OR a.summary_counts <> r.summary_counts OR a.failure_summary <> r.failure_summary)",
-        advice: "the attempt's row is the original; somebody changed the run's",
-    },
-    Check {
-        guarantee: "G7",
-        what: "at most one reconcile is active per workspace",
-        text: "SELECT a.id AS run_id FROM operation_runs a WHERE a.type = 'ops.reconcile_adapter_runs' \
-             AND a.status IN ('queued', 'running') AND EXISTS (SELECT 1 FROM operation_runs b \
-             WHERE b.workspace_id = a.workspace_id AND b.type = a.type AND b.id < a.id \
-             AND b.status IN ('queued', 'running'))",
-        advice: "cancel the later one, then restore the unique index",
-    },
-    Check {
-        guarantee: "G3",
-        what: "adapter runs are closed once their run has ended",
-        text: "SELECT s.operation_run_id AS run_id FROM snapshots s JOIN operation_runs r \
-             ON r.id = s.operation_run_id WHERE s.state = 'building' AND r.status = 'completed'",
-        advice: "run a reconcile of the workspace: it closes them",
-    },
-    Check {
-        guarantee: "G12",
-        what: "every attempt and snapshot still has its run",
-        text: "SELECT o.run_id FROM (SELECT run_id FROM run_attempts \
-             UNION SELECT operation_run_id FROM snapshots WHERE operation_run_id IS NOT NULL) o \
-             WHERE NOT EXISTS (SELECT 1 FROM operation_runs r WHERE r.id = o.run_id)",
-        advice: "rows of the ledger were removed by something that is not atlasd",
-    },
-    Check {
-        guarantee: "G12",
-        what: "no completed run holds an identity without a cooldown that ends",
-        text: "SELECT r.id AS run_id FROM operation_runs r \
-             WHERE r.status = 'completed' AND r.holds_identity AND r.cooldown_until IS NULL",
-        advice: "take the flag off these rows: nothing else ever would",
-    },
-];
+/// How long a due run may wait that nothing keeps from being executed (G9); the default of `reconcile.queued_max`.
+const G9_LIMIT: chrono::Duration = chrono::Duration::minutes(10);
 
 #[derive(QueryableByName)]
 struct RunIdRow {
@@ -160,18 +45,28 @@ struct ObjectRow {
     name: String,
     #[diesel(sql_type = Text)]
     definition: String,
+    #[diesel(sql_type = Bool)]
+    works: bool,
+}
+
+/// What a check's texts are given.
+#[derive(Clone, Copy)]
+struct Terms {
+    now: Instant,
+    after: i64,
 }
 
 /// See [`super::Store::doctor`].
-pub async fn doctor(backend: &Backend) -> Result<Vec<Finding>, StoreError> {
+pub async fn doctor(backend: &Backend, newest: Option<u32>) -> Result<Vec<Finding>, StoreError> {
     backend
-        .view("examining the ledger", |conn| {
+        .view("examining the ledger", move |conn| {
             Box::pin(async move {
-                let now = conn.now().await?;
+                let terms = Terms { now: conn.now().await?, after: after(conn, newest).await? };
                 let mut findings = Vec::new();
                 for check in CHECKS {
-                    findings.push(rows_that_break(conn, check, now).await?);
+                    findings.push(rows_that_break(conn, check, terms).await?);
                 }
+                findings.push(sample::texts(conn).await?);
                 findings.extend(schema(conn).await?);
                 Ok(findings)
             })
@@ -179,74 +74,120 @@ pub async fn doctor(backend: &Backend) -> Result<Vec<Finding>, StoreError> {
         .await
 }
 
-async fn rows_that_break(conn: &mut Conn<'_>, check: &Check, now: Instant) -> Result<Finding, Problem> {
+/// The run after which the `newest` runs come.
+async fn after(conn: &mut Conn<'_>, newest: Option<u32>) -> Result<i64, Problem> {
+    const LATEST: &str = "SELECT coalesce(max(id), 0) AS n FROM operation_runs";
+    let Some(newest) = newest else { return Ok(0) };
+    let latest: Option<CountRow> = conn.row(sql(LATEST)).await?;
+    Ok(latest.map_or(0, |row| row.n) - i64::from(newest))
+}
+
+async fn rows_that_break(conn: &mut Conn<'_>, check: &Check, terms: Terms) -> Result<Finding, Problem> {
     let forced = match conn.engine() {
         // Not json_type with a path: a path begins with the sign that marks a statement's values.
         Engine::Sqlite => "EXISTS (SELECT 1 FROM json_each(f.context) j WHERE j.key = 'forced_by')",
         Engine::Postgres => "jsonb_exists(f.context, 'forced_by')",
     };
     let text = check.text.replace("{forced}", forced);
-    let bound = |text: String| -> Statement { sql(text).bind(now).bind(now - G3_LIMIT) };
-    let count: Option<CountRow> =
-        conn.row(bound(format!("SELECT count(*) AS n FROM ({text}) broken"))).await?;
-    let broken = count.map_or(0, |row| row.n);
+    let looked_at = count(conn, bound(format!("SELECT count(*) AS n FROM {}", check.of), terms)).await?;
+    let broken = count(conn, bound(format!("SELECT count(*) AS n FROM ({text}) broken"), terms)).await?;
     let mut examples = Vec::new();
     if broken > 0 {
         let text =
             format!("SELECT DISTINCT run_id FROM ({text}) broken ORDER BY run_id LIMIT {EXAMPLES_MAX}");
-        let rows: Vec<RunIdRow> = conn.rows(bound(text)).await?;
+        let rows: Vec<RunIdRow> = conn.rows(bound(text, terms)).await?;
         examples = rows.into_iter().map(|row| RunId(row.run_id)).collect();
     }
-    Ok(finding(check.guarantee, check.what.to_owned(), broken, examples, check.advice))
+    let advice = if broken == 0 { "" } else { check.advice };
+    Ok(Finding {
+        guarantee: check.guarantee.to_owned(),
+        key: check.key.to_owned(),
+        check: check.what.to_owned(),
+        looked_at,
+        broken,
+        examples,
+        advice: advice.to_owned(),
+    })
 }
 
-fn finding(guarantee: &str, check: String, broken: i64, examples: Vec<RunId>, advice: &str) -> Finding {
-    let advice = if broken == 0 { String::new() } else { advice.to_owned() };
-    Finding { guarantee: guarantee.to_owned(), check, broken, examples, advice }
+fn bound(text: String, terms: Terms) -> Statement {
+    let Terms { now, after } = terms;
+    sql(text).bind(now).bind(now - G3_LIMIT).bind(now - G9_LIMIT).bind(after)
+}
+
+async fn count(conn: &mut Conn<'_>, statement: Statement) -> Result<i64, Problem> {
+    let row: Option<CountRow> = conn.row(statement).await?;
+    Ok(row.map_or(0, |row| row.n))
 }
 
 /// The indexes and triggers that enforce the guarantees, compared with what this program created.
 async fn schema(conn: &mut Conn<'_>) -> Result<Vec<Finding>, Problem> {
-    const ADVICE: &str =
-        "somebody changed the schema: stop the daemons and restore it as the migrations have it";
     let engine = conn.engine();
     let indexes = objects(
         conn,
         match engine {
             Engine::Sqlite => {
-                "SELECT name, sql AS definition FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+                "SELECT name, sql AS definition, TRUE AS works FROM sqlite_master \
+                 WHERE type = 'index' AND sql IS NOT NULL"
             }
             Engine::Postgres => {
-                "SELECT indexname::text AS name, indexdef AS definition FROM pg_indexes \
-             WHERE schemaname = current_schema()"
+                "SELECT c.relname::text AS name, pg_get_indexdef(c.oid) AS definition, \
+                 x.indisvalid AND x.indisready AND x.indislive AS works \
+                 FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid \
+                 WHERE c.relnamespace = current_schema()::regnamespace"
             }
         },
     )
     .await?;
-    let triggers = objects(conn, match engine {
-        Engine::Sqlite => "SELECT name, sql AS definition FROM sqlite_master WHERE type = 'trigger'",
-        Engine::Postgres => "SELECT t.tgname::text AS name, pg_get_triggerdef(t.oid) AS definition \
-             FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid \
-             WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND c.relnamespace = current_schema()::regnamespace",
-    })
+    let triggers = objects(
+        conn,
+        match engine {
+            Engine::Sqlite => {
+                "SELECT name, sql AS definition, TRUE AS works FROM sqlite_master WHERE type = 'trigger'"
+            }
+            Engine::Postgres => {
+                "SELECT t.tgname::text AS name, pg_get_triggerdef(t.oid) AS definition, \
+                 t.tgenabled IN ('O', 'A') AS works FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid \
+                 WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace"
+            }
+        },
+    )
     .await?;
     let mut findings = Vec::new();
     for expected in EXPECTED_INDEXES {
-        let found = indexes.get(expected.name).map(|definition| normal(definition));
+        let found = indexes.get(expected.name);
         let wanted = normal(if engine == Engine::Sqlite { expected.sqlite } else { expected.postgres });
-        let broken = i64::from(found.is_none_or(|found| found != wanted));
+        let as_created = found.is_some_and(|index| normal(&index.definition) == wanted);
         let check = format!("the index {} is there as created", expected.name);
-        findings.push(finding(expected.guarantee, check, broken, Vec::new(), ADVICE));
+        findings.push(object(expected.guarantee, expected.name, check, as_created));
+        // G11 rests on them too: what is not valid refuses nothing, or refuses what it should not.
+        let check = format!("the index {} is valid and in use", expected.name);
+        let works = found.is_some_and(|index| index.works);
+        findings.push(object("G11", &format!("{}_valid", expected.name), check, works));
     }
     for (guarantee, name) in EXPECTED_TRIGGERS {
-        let broken = i64::from(!triggers.contains_key(*name));
-        let check = format!("the trigger {name} is there");
-        findings.push(finding(guarantee, check, broken, Vec::new(), ADVICE));
+        let works = triggers.get(*name).is_some_and(|trigger| trigger.works);
+        findings.push(object(guarantee, name, format!("the trigger {name} is there"), works));
     }
     Ok(findings)
 }
 
-async fn objects(conn: &mut Conn<'_>, text: &'static str) -> Result<BTreeMap<String, String>, Problem> {
+/// A finding about one object of the schema.
+fn object(guarantee: &str, key: &str, check: String, well: bool) -> Finding {
+    const ADVICE: &str =
+        "somebody changed the schema: stop the daemons and restore it as the migrations have it";
+    Finding {
+        guarantee: guarantee.to_owned(),
+        key: key.to_owned(),
+        check,
+        looked_at: 1,
+        broken: i64::from(!well),
+        examples: Vec::new(),
+        advice: if well { String::new() } else { ADVICE.to_owned() },
+    }
+}
+
+async fn objects(conn: &mut Conn<'_>, text: &'static str) -> Result<BTreeMap<String, ObjectRow>, Problem> {
     let rows: Vec<ObjectRow> = conn.rows(sql(text)).await?;
-    Ok(rows.into_iter().map(|row| (row.name, row.definition)).collect())
+    Ok(rows.into_iter().map(|row| (row.name.clone(), row)).collect())
 }

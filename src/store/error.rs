@@ -46,9 +46,9 @@ pub enum StoreError {
         /// How many.
         missing: usize,
     },
-    /// The database has migrations that this program does not know.
+    /// The database has a migration that this program does not know and cannot live with.
     #[error(
-        "the database's schema is newer than this program (it has migration `{version}`, which this program does not know): use a newer atlasd"
+        "the database's schema is newer than this program (it has migration `{version}`, which this program does not know and cannot live with): use a newer atlasd"
     )]
     SchemaNewer {
         /// The first unknown version.
@@ -68,6 +68,15 @@ pub enum StoreError {
     /// The URL cannot be used.
     #[error("database URL: {0}")]
     Url(String),
+    /// TLS cannot be set up as configured.
+    #[error("TLS to the database: {0}")]
+    Tls(String),
+    /// A pooler in transaction mode stands before the server.
+    #[error(
+        "the database is reached through a pooler in transaction mode, and atlasd needs sessions (prepared statements, \
+         settings, notifications): set the pooler to session mode, or connect to the server itself"
+    )]
+    Pooler,
 }
 
 fn process(holder: Option<u32>) -> String {

@@ -72,8 +72,8 @@ pub async fn heartbeat(
     instance: InstanceId,
     lease: Duration,
 ) -> Result<Heartbeat, StoreError> {
-    const RENEW: &str =
-        "UPDATE instances SET heartbeat_at = $1, lease_until = $2 WHERE id = $3 AND stopped_at IS NULL";
+    const RENEW: &str = "UPDATE instances SET heartbeat_at = $1, lease_until = $2, lost_at = NULL \
+         WHERE id = $3 AND stopped_at IS NULL";
     const OWNED: &str = "SELECT id, lease_token, cancel_requested_at IS NOT NULL AS cancelled FROM operation_runs \
          WHERE lease_owner = $1 AND status = 'running' ORDER BY id";
     backend
@@ -112,6 +112,29 @@ pub async fn stop(backend: &Backend, instance: InstanceId) -> Result<(), StoreEr
         .await
 }
 
+/// See [`super::Store::mark_lost`].
+pub async fn mark_lost(backend: &Backend, over: Duration) -> Result<Vec<InstanceId>, StoreError> {
+    // RACE: a renewal that comes in between wins, since the row is looked at again once it is locked.
+    const TEXT: &str = "UPDATE instances SET lost_at = $1 WHERE stopped_at IS NULL AND lost_at IS NULL \
+         AND lease_until <= $2 RETURNING id";
+    let rows: Vec<IdRow> = backend
+        .write("marking lost instances", move |conn| {
+            Box::pin(async move {
+                let now = conn.now().await?;
+                let before = now - chrono::Duration::from_std(over).unwrap_or(chrono::Duration::MAX);
+                conn.rows(sql(TEXT).bind(now).bind(before)).await
+            })
+        })
+        .await?;
+    Ok(rows.into_iter().map(|row| InstanceId(row.id.0)).collect())
+}
+
+#[derive(QueryableByName)]
+struct IdRow {
+    #[diesel(sql_type = types::Id)]
+    id: SqlId,
+}
+
 #[derive(QueryableByName)]
 struct InstanceRow {
     #[diesel(sql_type = types::Id)]
@@ -130,12 +153,14 @@ struct InstanceRow {
     lease_until: SqlInstant,
     #[diesel(sql_type = Nullable<types::Instant>)]
     stopped_at: Option<SqlInstant>,
+    #[diesel(sql_type = Nullable<types::Instant>)]
+    lost_at: Option<SqlInstant>,
 }
 
 /// See [`super::Store::instances`].
 pub async fn instances(backend: &Backend) -> Result<Vec<Instance>, StoreError> {
     // LIMIT: a fleet that restarts in a loop must not fill an answer.
-    const TEXT: &str = "SELECT id, hostname, pid, version, started_at, heartbeat_at, lease_until, stopped_at \
+    const TEXT: &str = "SELECT id, hostname, pid, version, started_at, heartbeat_at, lease_until, stopped_at, lost_at \
          FROM instances WHERE heartbeat_at > $1 ORDER BY started_at DESC LIMIT 1000";
     let rows: Vec<InstanceRow> = backend
         .read("listing instances", |conn| {
@@ -156,6 +181,7 @@ pub async fn instances(backend: &Backend) -> Result<Vec<Instance>, StoreError> {
             heartbeat_at: row.heartbeat_at.0,
             lease_until: row.lease_until.0,
             stopped_at: instant(row.stopped_at),
+            lost_at: instant(row.lost_at),
         })
         .collect())
 }

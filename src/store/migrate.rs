@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use diesel::ConnectionError;
 use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::sqlite::Sqlite;
-use diesel::{Connection, ConnectionError};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -18,13 +18,17 @@ use secrecy::ExposeSecret;
 
 use super::connect::sqlite_connection;
 use super::error::{Problem, StoreError};
+use super::postgres::Target;
 use super::records::DatabaseUrl;
+use crate::config::DatabaseConfig;
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// How long a migration waits for the file's lock.
 const SQLITE_BUSY: Duration = Duration::from_secs(30);
+/// How long a migration on PostgreSQL waits for a table that is in use.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Any number that nobody else takes in this database: "atlasd" in ASCII.
 const ADVISORY_LOCK: i64 = 0x6174_6c61_7364;
 
@@ -36,6 +40,14 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// # Errors
 /// [`StoreError::SchemaNewer`] (nothing is changed then), [`StoreError::Unavailable`], [`StoreError::Refused`].
 pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
+    migrate_with(url, &DatabaseConfig::default())
+}
+
+/// [`migrate`], over connections as `config` has them.
+///
+/// # Errors
+/// As [`migrate`], and [`StoreError::Url`], [`StoreError::Tls`].
+pub fn migrate_with(url: &DatabaseUrl, config: &DatabaseConfig) -> Result<Vec<String>, StoreError> {
     match url {
         DatabaseUrl::Sqlite(_) => {
             let mut conn = connect_sqlite(url)?;
@@ -44,7 +56,7 @@ pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
                 conn.immediate_transaction(|conn| apply::<Sqlite, _>(conn, SQLITE).map_err(Problem::from));
             applied.map_err(|problem| problem.during("migrating"))
         }
-        DatabaseUrl::Postgres(_) => with_postgres(url, |conn| apply::<Pg, _>(conn, POSTGRES)),
+        DatabaseUrl::Postgres(_) => with_postgres(url, config, |conn| apply::<Pg, _>(conn, POSTGRES)),
     }
 }
 
@@ -53,12 +65,20 @@ pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
 /// # Errors
 /// As [`migrate`].
 pub fn pending(url: &DatabaseUrl) -> Result<Vec<String>, StoreError> {
+    pending_with(url, &DatabaseConfig::default())
+}
+
+/// [`pending`], over connections as `config` has them.
+///
+/// # Errors
+/// As [`migrate_with`].
+pub fn pending_with(url: &DatabaseUrl, config: &DatabaseConfig) -> Result<Vec<String>, StoreError> {
     match url {
         DatabaseUrl::Sqlite(_) => {
             let mut conn = connect_sqlite(url)?;
             missing::<Sqlite, _>(&mut conn, &SQLITE)
         }
-        DatabaseUrl::Postgres(_) => with_postgres(url, |conn| missing::<Pg, _>(conn, &POSTGRES)),
+        DatabaseUrl::Postgres(_) => with_postgres(url, config, |conn| missing::<Pg, _>(conn, &POSTGRES)),
     }
 }
 
@@ -72,7 +92,7 @@ pub fn revert_all(url: &DatabaseUrl) -> Result<(), StoreError> {
             let mut conn = connect_sqlite(url)?;
             conn.revert_all_migrations(SQLITE).map_err(refused)?;
         }
-        DatabaseUrl::Postgres(_) => with_postgres(url, |conn| {
+        DatabaseUrl::Postgres(_) => with_postgres(url, &DatabaseConfig::default(), |conn| {
             conn.revert_all_migrations(POSTGRES).map_err(refused)?;
             Ok(())
         })?,
@@ -88,7 +108,8 @@ pub fn revert_to(url: &DatabaseUrl, version: &str) -> Result<(), StoreError> {
     match url {
         DatabaseUrl::Sqlite(_) => revert_after::<Sqlite, _>(&mut connect_sqlite(url)?, || SQLITE, version),
         DatabaseUrl::Postgres(_) => {
-            with_postgres(url, |conn| revert_after::<Pg, _>(conn, || POSTGRES, version))
+            let config = DatabaseConfig::default();
+            with_postgres(url, &config, |conn| revert_after::<Pg, _>(conn, || POSTGRES, version))
         }
     }
 }
@@ -123,16 +144,32 @@ pub fn known_versions_postgres() -> BTreeSet<String> {
     versions::<Pg>(&POSTGRES).expect("the embedded migrations have names")
 }
 
-/// Compares what a database has with what this program knows.
+/// What a database says of its schema.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// The migrations that it has.
+    pub versions: BTreeSet<String>,
+    /// Those that a program which does not know them cannot live with (table `schema_breaks`).
+    pub breaks: BTreeSet<String>,
+}
+
+/// Compares what a database has with what this program knows. A program may run on a schema that is newer, so that an
+/// old and a new instance can live side by side while one is replaced by the other: migrations only add, and one that
+/// does more says so in `schema_breaks`. Newer and older at once is nobody's schema.
 ///
 /// # Errors
 /// [`StoreError::SchemaNewer`], [`StoreError::SchemaOlder`].
-pub fn check(applied: &BTreeSet<String>) -> Result<(), StoreError> {
-    let known = known_versions();
-    if let Some(version) = applied.difference(&known).next() {
+pub fn check(applied: &Applied) -> Result<(), StoreError> {
+    check_known(applied, &known_versions())
+}
+
+fn check_known(applied: &Applied, known: &BTreeSet<String>) -> Result<(), StoreError> {
+    let missing = known.difference(&applied.versions).count();
+    let mut unknown = applied.versions.difference(known);
+    if let Some(version) = unknown.find(|version| missing > 0 || applied.breaks.contains(*version)) {
         return Err(StoreError::SchemaNewer { version: version.clone() });
     }
-    match known.difference(applied).count() {
+    match missing {
         0 => Ok(()),
         missing => Err(StoreError::SchemaOlder { missing }),
     }
@@ -155,12 +192,14 @@ where
     EmbeddedMigrations: MigrationSource<DB>,
 {
     let applied = conn.applied_migrations().map_err(refused)?;
-    let applied: BTreeSet<String> = applied.iter().map(ToString::to_string).collect();
+    // On a schema that is only newer there is nothing to do, whoever can live with it: `Store::open` says that.
+    let applied =
+        Applied { versions: applied.iter().map(ToString::to_string).collect(), ..Applied::default() };
     if let Err(error @ StoreError::SchemaNewer { .. }) = check(&applied) {
         return Err(error);
     }
     let known = versions::<DB>(source).map_err(refused)?;
-    Ok(known.difference(&applied).cloned().collect())
+    Ok(known.difference(&applied.versions).cloned().collect())
 }
 
 fn apply<DB, C>(conn: &mut C, source: EmbeddedMigrations) -> Result<Vec<String>, StoreError>
@@ -182,15 +221,24 @@ fn connect_sqlite(url: &DatabaseUrl) -> Result<diesel::SqliteConnection, StoreEr
 /// Runs `work` on a connection of its own under the advisory lock.
 fn with_postgres<T>(
     url: &DatabaseUrl,
+    config: &DatabaseConfig,
     work: impl FnOnce(&mut PgConn) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let DatabaseUrl::Postgres(url) = url else {
         return Err(StoreError::Url("expected postgres://…".into()));
     };
-    let connect = <PgConn as Connection>::establish(url.expose_secret());
-    let mut conn = connect.map_err(unreachable_database)?;
+    let target = Target::of(url.expose_secret(), config)?;
+    // A runtime for the connection alone: its driver runs beside the migrations, which block this thread.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| refused(error.into()))?;
+    let _entered = runtime.enter();
+    runtime.block_on(target.refuse_transaction_pooler())?;
+    let mut conn = PgConn::from(runtime.block_on(target.connect()).map_err(unreachable_database)?);
     let lock = format!("SELECT pg_advisory_lock({ADVISORY_LOCK})");
     conn.batch_execute(&lock).map_err(|error| refused(error.into()))?;
+    // A change of a table waits for whoever uses it, and everybody else for the change: rather give up than hold all up.
+    let patience = format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+    conn.batch_execute(&patience).map_err(|error| refused(error.into()))?;
     // The lock ends with the session, which ends here.
     work(&mut conn)
 }
@@ -201,4 +249,28 @@ fn unreachable_database(error: ConnectionError) -> StoreError {
 
 fn refused(source: Failure) -> StoreError {
     StoreError::Refused { operation: "migrating", source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(versions: &[&str]) -> BTreeSet<String> {
+        versions.iter().map(ToString::to_string).collect()
+    }
+
+    fn checked(versions: &[&str], breaks: &[&str]) -> Result<(), StoreError> {
+        check_known(&Applied { versions: set(versions), breaks: set(breaks) }, &set(&["0001", "0002"]))
+    }
+
+    #[test]
+    fn a_newer_schema_is_lived_with_unless_it_says_otherwise() {
+        assert!(checked(&["0001", "0002"], &[]).is_ok());
+        assert!(checked(&["0001", "0002", "0003"], &[]).is_ok());
+        assert!(checked(&["0001", "0002", "0003"], &["0002"]).is_ok(), "a break that is known is no break");
+        let broken = checked(&["0001", "0002", "0003", "0004"], &["0004"]);
+        assert!(matches!(broken, Err(StoreError::SchemaNewer { version }) if version == "0004"));
+        assert!(matches!(checked(&["0001"], &[]), Err(StoreError::SchemaOlder { missing: 1 })));
+        assert!(matches!(checked(&["0001", "0003"], &[]), Err(StoreError::SchemaNewer { .. })));
+    }
 }

@@ -12,6 +12,7 @@ pub mod records;
 mod backend;
 mod connect;
 mod migrate;
+mod postgres;
 mod schema;
 mod statement;
 mod types;
@@ -29,22 +30,30 @@ mod directory;
 mod doctor;
 mod imports;
 mod instances;
+mod listen;
+mod passes;
 mod prune;
 mod reconcile;
 mod restores;
 mod runs;
 mod settle;
 mod snapshots;
+mod tenant_leases;
 
 pub use error::StoreError;
+pub use listen::Hint;
 pub use lock::SqliteLock;
-pub use migrate::{known_versions, known_versions_postgres, migrate, pending, revert_all, revert_to};
+pub use migrate::{
+    known_versions, known_versions_postgres, migrate, migrate_with, pending, pending_with, revert_all,
+    revert_to,
+};
 pub use records::*;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backend::{Backend, Engine};
+use postgres::Target;
 use statement::sql;
 
 use crate::clock::{Clock, Instant};
@@ -55,6 +64,7 @@ use crate::domain::operation::Operation;
 use crate::domain::reconcile::{Observation, Repair};
 use crate::domain::run::{Attempt, Lease, Run, Settlement};
 use crate::ids::{InstanceId, RunId, SnapshotId, TenantId, TokenId, WorkspaceId};
+use crate::metrics::Metrics;
 
 /// The door. Clones share the pools.
 #[derive(Clone)]
@@ -63,6 +73,8 @@ pub struct Store {
     backend: Backend,
     /// Where every operation runs: it must outlive the pools, whose connections die with it.
     runtime: tokio::runtime::Handle,
+    /// Hints for other instances.
+    outbox: listen::Outbox,
     /// How long `close` waits for operations that are under way: what one of them can take.
     patience: Duration,
 }
@@ -82,10 +94,11 @@ impl Store {
         })
     }
 
-    /// Opens the pools on `runtime`, checks that the schema is exactly the one that this program knows.
+    /// Opens the pools on `runtime`, checks that this program can live with the schema.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], [`StoreError::SchemaOlder`], [`StoreError::SchemaNewer`], [`StoreError::Url`].
+    /// [`StoreError::Unavailable`], [`StoreError::SchemaOlder`], [`StoreError::SchemaNewer`], [`StoreError::Url`],
+    /// [`StoreError::Tls`], [`StoreError::Pooler`].
     pub async fn open(
         url: &DatabaseUrl,
         config: &DatabaseConfig,
@@ -95,18 +108,19 @@ impl Store {
         let (url, config) = (url.clone(), config.clone());
         let patience = *config.acquire_timeout + *config.statement_timeout;
         let opening = runtime.spawn(async move {
-            let backend = connect::open(&url, &config, clock)?;
+            let backend = connect::open(&url, &config, clock).await?;
             migrate::check(&applied_versions(&backend).await?)?;
             Ok(backend)
         });
         let backend = opening.await.unwrap_or_else(|error| {
             Err(StoreError::Unavailable { operation: "opening", source: Box::new(error) })
         })?;
-        Ok(Self { backend, runtime, patience })
+        Ok(Self { backend, runtime, outbox: listen::Outbox::default(), patience })
     }
 
     /// Closes the pools; operations that are under way end first.
     pub async fn close(&self) {
+        self.outbox.close();
         let (backend, patience) = (self.backend.clone(), self.patience);
         let closing = self.runtime.spawn(async move { backend.close(patience).await });
         // A runtime that is gone has closed everything already.
@@ -150,21 +164,34 @@ impl Store {
         self.spawn(async move { claims::tenants_with_due_runs(&backend, limit).await }).await
     }
 
+    /// The same with who has each tenant's lease, for `instance`; and how the work is spread.
+    pub async fn due_tenants(&self, instance: InstanceId, limit: usize) -> Result<DueTenants, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { tenant_leases::due(&backend, instance, limit).await }).await
+    }
+
+    /// Gives the tenant's lease back, where `instance` has it: whoever wants may take it.
+    pub async fn release_tenant(&self, tenant: TenantId, instance: InstanceId) -> Result<bool, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { tenant_leases::release(&backend, tenant, instance).await }).await
+    }
+
     /// Queued workspace-scoped runs that are due, oldest first, at most `limit`.
     pub async fn due_workspace_runs(&self, limit: usize) -> Result<Vec<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { claims::due_workspace_runs(&backend, limit).await }).await
     }
 
-    /// Claims the tenant's next due run: restores before fetches, oldest first, unless one is running already.
+    /// Claims the tenant's next due run: restores before fetches, oldest first, unless one is running already. Takes
+    /// the tenant's lease where nobody who lives has it.
     /// `queued -> running`, attempt + 1, a larger lease token, a row in the attempts. Only for an instance that lives.
     pub async fn claim_next(&self, tenant: TenantId, instance: InstanceId) -> Result<Claim, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { claims::claim_next(&backend, tenant, instance).await }).await
     }
 
-    /// Claims one queued run by id; `None` when it is not queued (any more), not due yet, its tenant is busy, or the
-    /// instance does not live.
+    /// Claims one queued run by id; `None` when it is not queued (any more), not due yet, its tenant is busy or another
+    /// instance's, or the instance does not live.
     pub async fn claim_run(&self, run: RunId, instance: InstanceId) -> Result<Option<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { claims::claim_run(&backend, run, instance).await }).await
@@ -216,10 +243,38 @@ impl Store {
         self.spawn(async move { instances::stop(&backend, instance).await }).await
     }
 
+    /// Marks the instances whose lease has been over for more than `over`: for people to see. A renewal takes it back.
+    pub async fn mark_lost(&self, over: Duration) -> Result<Vec<InstanceId>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { instances::mark_lost(&backend, over).await }).await
+    }
+
     /// All instances seen in the last day, newest first.
     pub async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { instances::instances(&backend).await }).await
+    }
+
+    /// Starts to listen for hints of other instances, once per store; they come in batches, first of all a
+    /// [`Hint::Rescan`]. On SQLite, where there are none, the receiver's other end is gone from the start.
+    pub fn listen(&self, me: InstanceId, metrics: &Metrics) -> tokio::sync::mpsc::Receiver<Vec<Hint>> {
+        match &self.backend {
+            Backend::Sqlite { .. } => tokio::sync::mpsc::channel(1).1,
+            Backend::Postgres { target, .. } => {
+                let _on_the_long_lived_runtime = self.runtime.enter();
+                listen::start(Target::clone(target), self.outbox.clone(), me, metrics.clone())
+            }
+        }
+    }
+
+    /// Tells the other instances to look, soon and without waiting; nobody may hear it.
+    pub fn tell(&self, hint: Hint) {
+        self.outbox.put(hint);
+    }
+
+    /// Whether other processes may write to this ledger: on SQLite none, its file is locked.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Postgres { .. })
     }
 
     // --- reconcile -------------------------------------------------------------------------------------------
@@ -228,6 +283,16 @@ impl Store {
     pub async fn orphans(&self, limit: usize) -> Result<Vec<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { reconcile::orphans(&backend, limit).await }).await
+    }
+
+    /// Those of `identities` (of reconcile) whose last pass that has ended began less than `age` ago; a dry run is none.
+    pub async fn passes_within(
+        &self,
+        identities: Vec<crate::domain::identity::IdentityHash>,
+        age: Duration,
+    ) -> Result<Vec<crate::domain::identity::IdentityHash>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { passes::within(&backend, identities, age).await }).await
     }
 
     /// Workspaces that have something for reconcile to look at (the same rule as [`Store::observe`], existence only).
@@ -270,6 +335,12 @@ impl Store {
     pub async fn run(&self, run: RunId) -> Result<Option<Run>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { runs::run(&backend, run).await }).await
+    }
+
+    /// Those of `ids` that exist.
+    pub async fn runs_by_id(&self, ids: Vec<RunId>) -> Result<Vec<Run>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { runs::by_id(&backend, ids).await }).await
     }
 
     /// Those of `ids` that have completed.
@@ -486,7 +557,13 @@ impl Store {
     /// Checks what a database can show of the guarantees (SPEC section 12), one finding per check.
     pub async fn doctor(&self) -> Result<Vec<Finding>, StoreError> {
         let backend = self.backend.clone();
-        self.spawn(async move { doctor::doctor(&backend).await }).await
+        self.spawn(async move { doctor::doctor(&backend, None).await }).await
+    }
+
+    /// [`Store::doctor`] for a daemon at work: of history it looks at the `newest` runs alone.
+    pub async fn doctor_of_newest(&self, newest: u32) -> Result<Vec<Finding>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { doctor::doctor(&backend, Some(newest)).await }).await
     }
 
     /// The database's time: what admission and leases are decided by.
@@ -508,26 +585,33 @@ impl Store {
     }
 }
 
-/// The migrations that a database has; none when it has no table of them.
-async fn applied_versions(backend: &Backend) -> Result<BTreeSet<String>, StoreError> {
-    const TABLE: &str = "__diesel_schema_migrations";
+/// The migrations that a database has, none when it has no table of them; and which of them break older programs.
+async fn applied_versions(backend: &Backend) -> Result<migrate::Applied, StoreError> {
     const APPLIED: &str = "SELECT version AS word FROM __diesel_schema_migrations";
+    const BREAKS: &str = "SELECT version AS word FROM schema_breaks";
     backend
         .read("checking the schema", |conn| {
             Box::pin(async move {
-                let exists = match conn.engine() {
-                    Engine::Sqlite => {
-                        "SELECT name AS word FROM sqlite_master WHERE type = 'table' AND name = $1"
-                    }
-                    Engine::Postgres => "SELECT $1 AS word WHERE to_regclass($1) IS NOT NULL",
-                };
-                let table: Option<rows::TextRow> = conn.row(sql(exists).bind(TABLE)).await?;
-                if table.is_none() {
-                    return Ok(BTreeSet::new());
+                let mut applied = migrate::Applied::default();
+                if has_table(conn, "__diesel_schema_migrations").await? {
+                    let versions: Vec<rows::TextRow> = conn.rows(sql(APPLIED)).await?;
+                    applied.versions = versions.into_iter().map(|row| row.word).collect();
                 }
-                let versions: Vec<rows::TextRow> = conn.rows(sql(APPLIED)).await?;
-                Ok(versions.into_iter().map(|row| row.word).collect())
+                if has_table(conn, "schema_breaks").await? {
+                    let breaks: Vec<rows::TextRow> = conn.rows(sql(BREAKS)).await?;
+                    applied.breaks = breaks.into_iter().map(|row| row.word).collect();
+                }
+                Ok(applied)
             })
         })
         .await
+}
+
+async fn has_table(conn: &mut backend::Conn<'_>, name: &'static str) -> Result<bool, error::Problem> {
+    let text = match conn.engine() {
+        Engine::Sqlite => "SELECT name AS word FROM sqlite_master WHERE type = 'table' AND name = $1",
+        Engine::Postgres => "SELECT $1 AS word WHERE to_regclass($1) IS NOT NULL",
+    };
+    let table: Option<rows::TextRow> = conn.row(sql(text).bind(name)).await?;
+    Ok(table.is_some())
 }

@@ -62,11 +62,44 @@ pub enum Claim {
     Busy,
     /// The instance's own lease is over: it claims nothing before it has renewed it.
     Fenced,
+    /// Another instance, which lives, has the tenant.
+    Elsewhere,
     /// Nothing is due; the earliest queued run is due at `next`, if there is one.
     Idle {
         /// When.
         next: Option<Instant>,
     },
+}
+
+/// Who has a tenant's lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// The instance that asks.
+    Ours,
+    /// Another one, which lives.
+    Theirs,
+    /// Nobody who lives.
+    Free,
+}
+
+/// A tenant with a due run and none that is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueTenant {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Who claims its runs.
+    pub holding: Holding,
+}
+
+/// The answer to [`super::Store::due_tenants`].
+#[derive(Clone, Debug)]
+pub struct DueTenants {
+    /// Oldest due run first.
+    pub tenants: Vec<DueTenant>,
+    /// Tenants with a due or a running run.
+    pub with_work: usize,
+    /// Instances that live.
+    pub live: usize,
 }
 
 /// The answer to [`super::Store::settle`].
@@ -123,8 +156,10 @@ pub struct Instance {
     pub heartbeat_at: Instant,
     /// Until when its lease lasts.
     pub lease_until: Instant,
-    /// When it stopped, or was found dead.
+    /// When it stopped.
     pub stopped_at: Option<Instant>,
+    /// When others found that it does not renew its lease; it may come back.
+    pub lost_at: Option<Instant>,
 }
 
 /// The answer to a heartbeat.
@@ -428,8 +463,12 @@ pub struct Policy {
 pub struct Finding {
     /// The guarantee, such as `G1`.
     pub guarantee: String,
+    /// Its short name, as in the metric `atlasd_doctor_broken`.
+    pub key: String,
     /// What was checked.
     pub check: String,
+    /// How many rows (or objects of the schema) were looked at.
+    pub looked_at: i64,
     /// How many rows break it; 0 is well.
     pub broken: i64,
     /// Some of those rows, by run id.

@@ -138,6 +138,11 @@ pub async fn run(backend: &Backend, id: RunId) -> Result<Option<Run>, StoreError
 
 /// See [`super::Store::ended`].
 pub async fn ended(backend: &Backend, ids: Vec<RunId>) -> Result<Vec<Run>, StoreError> {
+    Ok(by_id(backend, ids).await?.into_iter().filter(|run| !run.is_active()).collect())
+}
+
+/// See [`super::Store::runs_by_id`].
+pub async fn by_id(backend: &Backend, ids: Vec<RunId>) -> Result<Vec<Run>, StoreError> {
     // By key alone: what is asked of the status, too, is looked up in an index of all that has completed.
     const SQLITE: &str = concat!(
         "SELECT ",
@@ -158,7 +163,7 @@ pub async fn ended(backend: &Backend, ids: Vec<RunId>) -> Result<Vec<Run>, Store
             })
         })
         .await?;
-    Ok(rows.into_iter().map(Run::from).filter(|run| !run.is_active()).collect())
+    Ok(rows.into_iter().map(Run::from).collect())
 }
 
 /// See [`super::Store::runs`].

@@ -61,6 +61,24 @@ fn doctor_finds_nothing_in_a_fresh_ledger() {
 }
 
 #[test]
+fn doctor_fails_with_a_plan_when_a_guarantee_is_broken() {
+    let database = Database::create(Engine::Postgres);
+    let atlasd = Atlasd::new().with("ATLASD_DATABASE_URL", database.url_text());
+    atlasd.run(["migrate"]).with_code(0);
+    database.execute("DROP INDEX operation_runs_holder_tenant").expect("the index is there");
+    let table = atlasd.run(["doctor"]).with_code(1);
+    let plan = table.stdout.split("what to do, in this order:").nth(1).expect("a plan");
+    assert!(
+        plan.contains("1. stop every daemon") && plan.contains("G2 (operation_runs_holder_tenant)"),
+        "{plan}"
+    );
+    assert!(table.stderr.contains("breaks G2"), "{}", table.stderr);
+    let findings = atlasd.run(["doctor", "--output", "json"]).with_code(1).json();
+    let broken = findings.as_array().expect("a list").iter().filter(|finding| finding["broken"] == 1).count();
+    assert_eq!(broken, 2, "{findings}");
+}
+
+#[test]
 fn a_token_is_printed_alone_and_its_name_is_taken_once() {
     on_both_engines(|atlasd, _| {
         atlasd.run(["migrate"]).with_code(0);

@@ -14,3 +14,4 @@ mod client;
 mod daemon;
 mod files;
 mod plans;
+mod sandbox;

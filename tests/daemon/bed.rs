@@ -86,7 +86,12 @@ impl Bed {
             .output()
             .expect("the program was built for this test");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        assert!(output.status.success(), "atlasd {arguments:?}: {}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "atlasd {arguments:?}: {}\n{}",
+            text(&output.stderr),
+            text(&output.stdout)
+        );
         text(&output.stdout)
     }
 }

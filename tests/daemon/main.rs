@@ -14,6 +14,8 @@ mod crash;
 mod drain;
 mod duplicates;
 mod fetch;
+mod fleet;
+mod instances;
 mod outage;
 mod reconcile;
 mod retention;

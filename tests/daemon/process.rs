@@ -82,6 +82,12 @@ impl Process {
         assert!(status.expect("kill is there").success());
     }
 
+    /// Its instance, as the ledger knows it.
+    pub async fn instance(&self, bed: &Bed) -> String {
+        let system = self.client(bed).get("/system").await.body;
+        system["instance_id"].as_str().unwrap_or_else(|| panic!("it names its instance: {system}")).to_owned()
+    }
+
     /// Waits for the end; the exit code.
     pub fn exit_code(mut self) -> Option<i32> {
         self.child.wait().expect("the process is ours").code()

@@ -49,3 +49,17 @@ fn a_refused_request_is_counted() {
     let counted = "atlasd_requests_total{type=\"assignments.fetch\",verdict=\"active\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
 }
+
+#[test]
+fn the_daemon_examines_its_ledger_at_its_start() {
+    let daemon = TestDaemon::start(Engine::Sqlite);
+    let well = "atlasd_doctor_broken{check=\"operation_runs_holder_tenant\"} 0";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let metrics = daemon.send(Method::GET, "/metrics", None, None).text;
+        if metrics.contains(well) {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{metrics}");
+    }
+}

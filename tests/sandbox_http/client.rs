@@ -8,7 +8,7 @@ use atlasd::sandbox::config::{CLIENT_ID, CLIENT_SECRET, SINGLE_TENANT};
 use atlasd::sandbox::{Fault, Policies, Sandbox, SandboxConfig, SandboxControl};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, redirect};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -147,6 +147,51 @@ impl Client {
     pub async fn items(&self, path: &str) -> Vec<Value> {
         let pages = self.pages(path).await;
         pages.iter().flat_map(|page| page["value"].as_array().expect("a page has items").clone()).collect()
+    }
+}
+
+/// The types that most tests are content with, and where they are.
+pub const COMPLIANCE: &str = "compliancePolicy";
+pub const COMPLIANCE_LIST: &str = "/deviceManagement/deviceCompliancePolicies";
+
+/// An assignment to a group.
+pub fn to_group(id: &str) -> Value {
+    json!({"target": {"@odata.type": "#microsoft.graph.groupAssignmentTarget", "groupId": id}})
+}
+
+impl Client {
+    /// The id of the `at`-th policy of a type.
+    pub fn policy(&self, key: &str, at: usize) -> String {
+        let truth = self.control().expected(self.tenant);
+        truth.keys().filter(|(own, _)| own == key).nth(at).expect("it was seeded").1.clone()
+    }
+
+    /// What a policy's assignments are.
+    pub fn live(&self, key: &str, id: &str) -> Vec<Value> {
+        self.control().expected(self.tenant)[&(key.to_owned(), id.to_owned())].clone()
+    }
+
+    /// The `at`-th group of the tenant.
+    pub fn group(&self, at: usize) -> String {
+        self.control().group_ids(self.tenant)[at].clone()
+    }
+
+    /// Sends the whole set of a compliance policy.
+    pub async fn assign(&self, id: &str, items: &[Value]) -> Result<Got, reqwest::Error> {
+        let url = self.beta(&format!("{COMPLIANCE_LIST}/{id}/assign"));
+        self.send(Method::POST, &url, Some(&json!({"assignments": items}))).await
+    }
+
+    /// Reads the assignments of a compliance policy.
+    pub async fn assignments(&self, id: &str) -> Vec<Value> {
+        self.items(&format!("{COMPLIANCE_LIST}/{id}/assignments")).await
+    }
+
+    /// Calls the control API.
+    pub async fn control_call(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let url = format!("{}/_sandbox{path}", self.sandbox.url());
+        let got = self.send(method, &url, body.as_ref()).await.expect("answers");
+        (got.status, serde_json::from_str(&got.text).unwrap_or_default())
     }
 }
 

@@ -6,7 +6,7 @@ use atlasd::sandbox::{CANARIES, Fault, FaultKind, On};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Client, holding, tenant};
+use crate::client::{COMPLIANCE, Client, holding, tenant, to_group};
 
 const LIST: &str = "/deviceManagement/deviceCompliancePolicies";
 
@@ -215,4 +215,99 @@ async fn a_planned_429_notices_who_comes_back_early() {
     assert_eq!(client.get(LIST).await.status, 429);
     assert_eq!(client.get(LIST).await.status, 200);
     assert_eq!(client.control().stats().retries_early, 1);
+}
+
+#[tokio::test]
+async fn a_write_may_be_applied_and_its_answer_say_otherwise() {
+    let client = client().await;
+    let id = client.policy(COMPLIANCE, 0);
+    let after = |status| FaultKind::StatusAfter { status, retry_after: None };
+    let kinds = [
+        (after(500), Some(500)),
+        (after(502), Some(502)),
+        (after(503), Some(503)),
+        (after(504), Some(504)),
+        (FaultKind::HtmlAfter, Some(200)),
+        (FaultKind::CloseAfter, None),
+        (FaultKind::TimeoutAfter { millis: 20 }, None),
+        (FaultKind::CutJson, Some(200)),
+        (FaultKind::SlowBody { millis: 20 }, Some(200)),
+    ];
+    for (at, (kind, status)) in kinds.into_iter().enumerate() {
+        client.fault(Fault::new(kind.clone()).on(On::Write).times(1));
+        let group = client.group(at);
+        let got = client.assign(&id, &[to_group(&group)]).await.ok().map(|got| got.status);
+        assert_eq!(got, status, "{kind:?}");
+        let direct = client.live(COMPLIANCE, &id);
+        assert_eq!(direct[0]["target"]["groupId"], group.as_str(), "{kind:?} was applied");
+        let last = client.control().writes_of(tenant()).pop().expect("it was recorded");
+        assert_eq!((last.applied, last.status), (true, status.unwrap_or(0)), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_may_fail_before_it_is_applied() {
+    let client = client().await;
+    let id = client.policy(COMPLIANCE, 0);
+    let before = client.live(COMPLIANCE, &id);
+    let status = |status| FaultKind::Status { status, retry_after: None };
+    let kinds = [
+        (status(500), Some(500)),
+        (status(502), Some(502)),
+        (status(503), Some(503)),
+        (status(504), Some(504)),
+        (status(401), Some(401)),
+        (FaultKind::HtmlBody, Some(200)),
+        (FaultKind::CloseBefore, None),
+        (FaultKind::TimeoutBefore { millis: 20 }, None),
+        (FaultKind::Redirect { to: None }, Some(302)),
+    ];
+    for (kind, status) in kinds {
+        client.fault(Fault::new(kind.clone()).on(On::Write).times(1));
+        let got = client.assign(&id, &[]).await.ok().map(|got| got.status);
+        assert_eq!(got, status, "{kind:?}");
+        assert_eq!(client.live(COMPLIANCE, &id), before, "{kind:?} changed nothing");
+    }
+    assert!(client.control().writes_of(tenant()).iter().all(|write| !write.applied));
+    assert!(client.control().stats().writes_per_policy.is_empty());
+}
+
+#[tokio::test]
+async fn the_nth_write_alone_may_be_hit() {
+    let client = client().await;
+    let id = client.policy(COMPLIANCE, 0);
+    client.fault(Fault::new(FaultKind::CloseAfter).on(On::Write).policy_id(&id).skip(2).times(1));
+    let mut answered = Vec::new();
+    for at in 0..4 {
+        answered.push(client.assign(&id, &[to_group(&client.group(at))]).await.is_ok());
+    }
+    assert_eq!(answered, [true, true, false, true]);
+    assert_eq!(client.get(LIST).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_may_end_in_the_middle_of_a_run() {
+    let mut client = client().await;
+    let id = client.policy(COMPLIANCE, 0);
+    client.fault(Fault::new(FaultKind::ExpireTokens).on(On::Write).skip(1).times(1));
+    assert_eq!(client.assign(&id, &[]).await.expect("answered").status, 200);
+    let refused = client.assign(&id, &[]).await.expect("answered");
+    assert_eq!((refused.status, refused.code().as_str()), (401, "InvalidAuthenticationToken"));
+    assert_eq!(client.get(LIST).await.status, 401, "for every call");
+    client.sign_in().await;
+    assert_eq!(client.assign(&id, &[]).await.expect("answered").status, 200);
+}
+
+#[tokio::test]
+async fn a_followed_redirect_tells_whether_the_token_went_along() {
+    let client = client().await;
+    for (with_token, counts) in [(false, (1, 0)), (true, (2, 1))] {
+        client.fault(Fault::new(FaultKind::Redirect { to: None }).times(1));
+        let to = client.get(LIST).await.header("Location").expect("a place").to_owned();
+        let request = client.http.get(to);
+        let request = if with_token { request.bearer_auth(&client.token) } else { request };
+        request.send().await.expect("the trap answers");
+        let stats = client.control().stats();
+        assert_eq!((stats.trap_requests, stats.trap_tokens), counts);
+    }
 }

@@ -225,3 +225,20 @@ async fn an_unknown_path_or_version_is_an_unknown_segment() {
     assert_eq!(got.status, 400);
     assert!(client.get("/deviceManagement/deviceConfigurations/none/assignments").await.status == 404);
 }
+
+#[tokio::test]
+async fn a_next_link_may_be_good_for_once_only() {
+    for (once, second) in [(false, 200), (true, 400)] {
+        let mut config = holding(&[("compliancePolicy", 3)]);
+        (config.page_size, config.one_time_links) = (2, once);
+        let client = Client::start(config).await;
+        let page = client.get("/deviceManagement/deviceCompliancePolicies").await.json();
+        let link = page["@odata.nextLink"].as_str().expect("a second page");
+        let mut statuses = Vec::new();
+        for _ in 0..2 {
+            let got = client.send(reqwest::Method::GET, link, None).await.expect("Graph answers");
+            statuses.push(got.status);
+        }
+        assert_eq!(statuses, [200, second]);
+    }
+}

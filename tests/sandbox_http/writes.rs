@@ -1,7 +1,7 @@
 //! A write replaces, and what the service refuses is refused.
 
 use atlasd::domain::policy_types::{self, TargetKind, Write};
-use atlasd::sandbox::SandboxConfig;
+use atlasd::sandbox::{ReadDelay, SandboxConfig};
 use serde_json::{Value, json};
 
 use crate::client::{Client, holding, tenant};
@@ -227,4 +227,51 @@ async fn the_first_reads_after_a_write_may_be_old() {
     let now = live(&client, "compliancePolicy", &id);
     assert_ne!(before, now);
     assert_eq!(reads, [before.clone(), before, now]);
+}
+
+#[tokio::test]
+async fn reads_may_be_old_for_a_time() {
+    let config = holding(&[("compliancePolicy", 1), ("roleAssignment", 1)]);
+    let clock = config.clock.clone();
+    let client = Client::start(config).await;
+    let id = policy_of(&client, "compliancePolicy", 0);
+    let before = client.assignments(&id).await;
+    let delay = json!({"millis": 60_000});
+    assert_eq!(client.control_call(reqwest::Method::PUT, "/read-delay", Some(delay)).await.0, 204);
+    assert_eq!(client.assign(&id, &[to_group(GROUP, &client.group(1))]).await.expect("answered").status, 200);
+    assert_eq!(client.assign(&id, &[to_group(GROUP, &client.group(2))]).await.expect("answered").status, 200);
+    let listed = client.items("/deviceManagement/deviceCompliancePolicies?$expand=assignments").await;
+    for old in [client.assignments(&id).await, listed[0]["assignments"].as_array().expect("a list").clone()] {
+        assert_eq!(old, before, "as it was before the first of both writes");
+    }
+    let role = policy_of(&client, "roleAssignment", 0);
+    let path = format!("/deviceManagement/roleAssignments/{role}");
+    let old = client.get(&path).await.json();
+    let body = json!({"members": [client.group(3)]});
+    client.send(reqwest::Method::PATCH, &client.beta(&path), Some(&body)).await.expect("answered");
+    assert_eq!(client.get(&path).await.json(), old);
+    clock.advance(chrono::Duration::seconds(61));
+    assert_eq!(client.assignments(&id).await, live(&client, "compliancePolicy", &id));
+    assert_eq!(client.get(&path).await.json()["members"], json!([client.group(3)]));
+
+    client.control().set_read_delay(ReadDelay { reads: 1, millis: 0 });
+    let before = client.assignments(&id).await;
+    client.assign(&id, &[]).await.expect("answered");
+    assert_eq!([client.assignments(&id).await, client.assignments(&id).await], [before, Vec::new()]);
+    assert!(client.assignments(&id).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_old_read_is_old_to_its_last_page_and_an_empty_expansion_is_none() {
+    let mut config = holding(&[("configurationPolicy", 1)]);
+    config.stale_reads = 1;
+    let client = Client::start(config).await;
+    let id = policy_of(&client, "configurationPolicy", 0);
+    let path = format!("/deviceManagement/configurationPolicies/{id}");
+    let before = client.items(&format!("{path}/assignments")).await;
+    assert!(before.len() > 25, "it takes several pages");
+    assert_eq!(client.post(&format!("{path}/assign"), &json!({"assignments": []})).await.status, 200);
+    client.items("/deviceManagement/configurationPolicies?$expand=assignments").await;
+    assert_eq!(client.items(&format!("{path}/assignments")).await, before);
+    assert!(client.items(&format!("{path}/assignments")).await.is_empty());
 }

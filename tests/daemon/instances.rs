@@ -1,0 +1,250 @@
+//! Several daemons as processes on one PostgreSQL: nothing is executed twice, and what dies or stands still is taken
+//! over in time, once, and by nobody while it lives.
+//!
+//! `ATLASD_TEST_RUNS` sets how many runs are executed (300 by default), `ATLASD_TEST_SECONDS` how long the load with
+//! stops lasts (15 by default).
+
+use std::time::Duration;
+
+use atlasd::sandbox::{Policies, SandboxConfig, TenantSpec};
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, Client, block_on, run_id, until};
+use crate::process::Process;
+use crate::support::Engine;
+
+fn from_env(name: &str, default: usize) -> usize {
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: expected a number")))
+}
+
+fn external_id(index: usize) -> uuid::Uuid {
+    uuid::Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0000 | (index as u128 + 1))
+}
+
+fn bed_of(tenants: usize, latency: Duration, extra: &str) -> Bed {
+    let mut config = SandboxConfig::single(0);
+    config.latency = latency;
+    config.tenants = (0..tenants)
+        .map(|index| TenantSpec::new(external_id(index), "Instances", Policies::Total(40)))
+        .collect();
+    Bed::with(Engine::Postgres, config, extra)
+}
+
+async fn tenants(client: &Client, count: usize) -> Vec<i64> {
+    let workspace = client.workspace("contoso").await;
+    let mut tenants = Vec::new();
+    for index in 0..count {
+        tenants.push(client.tenant(workspace, external_id(index)).await);
+    }
+    tenants
+}
+
+const TYPES: [&str; 5] =
+    ["intent", "mobileApp", "compliancePolicy", "deviceConfiguration", "configurationPolicy"];
+
+/// The `index`th of many distinct requests.
+fn request(tenants: &[i64], index: usize) -> Value {
+    let tenant = tenants[index % tenants.len()];
+    let policy_type = TYPES[index / tenants.len() % TYPES.len()];
+    let inputs = json!({"policy_types": [policy_type], "policy_ids": [format!("policy-{index}")]});
+    json!({"type": "assignments.fetch", "tenant_id": tenant, "inputs": inputs})
+}
+
+async fn submit(client: &Client, requests: Vec<Value>) -> Vec<i64> {
+    let mut runs = Vec::new();
+    for some in requests.chunks(500) {
+        let answer = client.post("/runs/batch", json!({"requests": some})).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for verdict in answer.body["verdicts"].as_array().expect("verdicts") {
+            assert_eq!(verdict["verdict"], "accepted", "{verdict}");
+            runs.push(verdict["run"]["id"].as_i64().expect("an id"));
+        }
+    }
+    runs
+}
+
+async fn attempts(client: &Client, run: i64) -> Vec<Value> {
+    let attempts = client.get(&format!("/runs/{run}/attempts")).await.body;
+    attempts["items"].as_array().unwrap_or_else(|| panic!("attempts have items: {attempts}")).clone()
+}
+
+async fn running(client: &Client, run: i64) -> Value {
+    let mut owner = Value::Null;
+    until("the run executes", || async {
+        client.get(&format!("/runs/{run}")).await.body["status"] == "running"
+    })
+    .await;
+    if let Some(last) = attempts(client, run).await.last() {
+        owner = last["instance_id"].clone();
+    }
+    owner
+}
+
+#[test]
+fn two_instances_execute_each_run_once() {
+    let count = from_env("ATLASD_TEST_RUNS", 300);
+    let bed = bed_of(8, Duration::ZERO, "");
+    block_on(async {
+        let (one, other) = (Process::start(&bed).await, Process::start(&bed).await);
+        let client = one.client(&bed);
+        let tenants = tenants(&client, 8).await;
+        let runs = submit(&client, (0..count).map(|index| request(&tenants, index)).collect()).await;
+        for run in &runs {
+            client.completed(*run).await;
+        }
+        let one_each = "SELECT count(*) AS n FROM (SELECT run_id FROM run_attempts a JOIN operation_runs r \
+                        ON r.id = a.run_id WHERE r.tenant_id IS NOT NULL GROUP BY run_id HAVING count(*) = 1) x";
+        assert_eq!(bed.database.number(one_each), i64::try_from(count).unwrap(), "each took one attempt");
+        let overlapping = "SELECT count(*) AS n FROM run_attempts a JOIN operation_runs r ON r.id = a.run_id \
+             JOIN operation_runs s ON s.tenant_id = r.tenant_id JOIN run_attempts b ON b.run_id = s.id \
+             WHERE (a.run_id, a.lease_token) < (b.run_id, b.lease_token) \
+             AND a.started_at < b.ended_at AND b.started_at < a.ended_at";
+        assert_eq!(bed.database.number(overlapping), 0, "a tenant's attempts never overlap");
+        let workers = "SELECT count(DISTINCT instance_id) AS n FROM run_attempts a JOIN operation_runs r \
+             ON r.id = a.run_id WHERE r.tenant_id IS NOT NULL";
+        assert_eq!(bed.database.number(workers), 2, "both worked");
+        drop(other);
+    });
+    bed.cli(&["doctor"]);
+}
+
+/// With the default lease: 15 s are what the guarantee allows.
+#[test]
+fn the_runs_of_a_killed_instance_are_worked_on_again_within_15_s() {
+    let bed = bed_of(2, Duration::from_millis(250), "[execution]\nbackoff_base = \"100ms\"\n");
+    block_on(async {
+        let first = Process::start(&bed).await;
+        let client = first.client(&bed);
+        let tenants = tenants(&client, 2).await;
+        let run = run_id(&client.fetch(tenants[0], json!({})).await);
+        let owner = running(&client, run).await;
+        let second = Process::start(&bed).await;
+        let client = second.client(&bed);
+        assert_eq!(owner, first.instance(&bed).await, "the second came later");
+        first.kill();
+        let killed = tokio::time::Instant::now();
+        until("another attempt was begun", || async { attempts(&client, run).await.len() == 2 }).await;
+        let took = killed.elapsed();
+        println!("worked on again after {took:?}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
+        assert_eq!(client.completed(run).await["outcome"], "succeeded");
+        let outcomes: Vec<_> =
+            attempts(&client, run).await.iter().map(|attempt| attempt["outcome"].clone()).collect();
+        assert_eq!(outcomes, [json!("lease_expired"), json!("succeeded")]);
+    });
+    bed.cli(&["doctor"]);
+}
+
+#[test]
+fn stops_that_are_shorter_than_the_lease_rescue_nothing() {
+    let seconds = from_env("ATLASD_TEST_SECONDS", 15);
+    let bed = bed_of(4, Duration::from_millis(20), "[execution]\nheartbeat = \"500ms\"\nlease = \"6s\"\n");
+    block_on(async {
+        let processes = [Process::start(&bed).await, Process::start(&bed).await];
+        let client = processes[0].client(&bed);
+        let tenants = tenants(&client, 4).await;
+        let end = tokio::time::Instant::now() + Duration::from_secs(seconds as u64);
+        let (mut index, mut runs) = (0, Vec::new());
+        while tokio::time::Instant::now() < end {
+            for process in &processes {
+                let requests = (index..index + 20).map(|index| request(&tenants, index)).collect();
+                index += 20;
+                runs.extend(submit(&process.client(&bed), requests).await);
+                process.signal("STOP");
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                process.signal("CONT");
+                tokio::time::sleep(Duration::from_millis(700)).await;
+            }
+        }
+        for run in &runs {
+            client.completed(*run).await;
+        }
+        let other = "SELECT count(*) AS n FROM run_attempts WHERE outcome NOT IN ('succeeded', 'failed')";
+        assert_eq!(bed.database.number(other), 0, "no attempt was taken from anybody");
+        assert_eq!(
+            bed.database.number(
+                "SELECT count(*) AS n FROM run_attempts a JOIN operation_runs r \
+                ON r.id = a.run_id WHERE r.tenant_id IS NOT NULL"
+            ),
+            i64::try_from(runs.len()).unwrap()
+        );
+    });
+    bed.cli(&["doctor"]);
+}
+
+#[test]
+fn an_instance_that_slept_too_long_changes_nothing() {
+    let bed = bed_of(1, Duration::from_millis(150), "");
+    block_on(async {
+        let sleeper = Process::start(&bed).await;
+        let client = sleeper.client(&bed);
+        let tenant = tenants(&client, 1).await[0];
+        let run = run_id(&client.fetch(tenant, json!({})).await);
+        running(&client, run).await;
+        let other = Process::start(&bed).await;
+        sleeper.signal("STOP");
+        let client = other.client(&bed);
+        let taken_over = client.completed(run).await;
+        assert_eq!(taken_over["outcome"], "succeeded", "{taken_over}");
+        sleeper.signal("CONT");
+        until("the late result is on record", || async {
+            attempts(&client, run).await[0]["outcome"] == "stale"
+        })
+        .await;
+        let first = &attempts(&client, run).await[0];
+        assert_eq!(first["code"], "run.stale_attempt_result", "{first}");
+        let after = client.get(&format!("/runs/{run}")).await.body;
+        assert_eq!(after, taken_over, "a completed run's result never changes");
+        // It lives on, under its own id.
+        until("it works again", || async { sleeper.client(&bed).get("/readyz").await.status == 200 }).await;
+        sleeper.signal("TERM");
+        assert_eq!(sleeper.exit_code(), Some(0));
+    });
+    bed.cli(&["doctor"]);
+}
+
+#[test]
+fn many_instances_asked_for_the_same_have_one_winner() {
+    const INSTANCES: usize = 8;
+    const EACH: usize = 40;
+    // Few connections each: a server takes a hundred.
+    let bed = bed_of(1, Duration::from_millis(100), "[database]\nconnections_max = 4\n");
+    block_on(async {
+        let mut processes = Vec::new();
+        for _ in 0..INSTANCES {
+            processes.push(Process::start(&bed).await);
+        }
+        let tenant = tenants(&processes[0].client(&bed), 1).await[0];
+        let mut asking = tokio::task::JoinSet::new();
+        for process in &processes {
+            for _ in 0..EACH {
+                let client = process.client(&bed);
+                asking.spawn(async move { client.fetch(tenant, json!({})).await });
+            }
+        }
+        let answers = asking.join_all().await;
+        let accepted: Vec<i64> =
+            answers.iter().filter(|one| one.body["verdict"] == "accepted").map(run_id).collect();
+        assert_eq!(accepted.len(), 1, "one winner");
+        for answer in &answers {
+            // The last of them may come after its end.
+            let verdict = answer.body["verdict"].as_str();
+            assert!(matches!(verdict, Some("accepted" | "active" | "cooldown")), "{answer:?}");
+            assert_eq!(run_id(answer), accepted[0]);
+        }
+        let client = processes[0].client(&bed);
+        client.completed(accepted[0]).await;
+        let counted = i64::try_from(INSTANCES * EACH - 1).unwrap();
+        until("all refusals are counted", || async {
+            client.get(&format!("/runs/{}", accepted[0])).await.body["duplicate_count"] == counted
+        })
+        .await;
+        // Whoever is asked now knows that it has ended.
+        for process in &processes {
+            let again = process.client(&bed).fetch(tenant, json!({})).await;
+            assert_eq!(again.body["verdict"], "cooldown", "{again:?}");
+        }
+    });
+    bed.cli(&["doctor"]);
+}
