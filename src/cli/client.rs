@@ -28,6 +28,8 @@ pub const URL_DEFAULT: &str = "http://127.0.0.1:7717";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take: the longest is a bulk admission.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a file may take on its way.
+const FILE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Parts of a list at the most: a daemon that never ends a list is broken.
 const PAGES_MAX: usize = 10_000;
 
@@ -234,6 +236,36 @@ impl Client {
         Ok(all)
     }
 
+    /// `GET /api/v1{path}` of a file: its text as it came, which is JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`]; also when the connection broke before its end.
+    pub async fn download(&self, path: &str) -> Result<String, ClientError> {
+        let request = self.request(&Method::GET, path, &[]).timeout(FILE_TIMEOUT);
+        let (status, bytes) = self.answer(request, &Method::GET, path).await?;
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
+        String::from_utf8(bytes)
+            .ok()
+            .filter(|_| is_json)
+            .ok_or_else(|| foreign(Method::GET, path, status, "without JSON"))
+    }
+
+    /// `POST /api/v1{path}` of a file.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn upload(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        file: Vec<u8>,
+    ) -> Result<Value, ClientError> {
+        let request = self.request(&Method::POST, path, query).timeout(FILE_TIMEOUT);
+        let request = request.header("content-type", "application/json").body(file);
+        let (status, bytes) = self.answer(request, &Method::POST, path).await?;
+        serde_json::from_slice(&bytes).map_err(|_| foreign(Method::POST, path, status, "without JSON"))
+    }
+
     async fn call(
         &self,
         method: Method,
@@ -241,6 +273,26 @@ impl Client {
         query: &[(&str, String)],
         body: Option<&Value>,
     ) -> Result<Value, ClientError> {
+        let mut request = self.request(&method, path, query);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let (status, bytes) = self.answer(request, &method, path).await?;
+        serde_json::from_slice(&bytes).map_err(|_| foreign(method, path, status, "without JSON"))
+    }
+
+    fn request(&self, method: &Method, path: &str, query: &[(&str, String)]) -> reqwest::RequestBuilder {
+        let request = self.http.request(method.clone(), self.address(path));
+        request.query(query).bearer_auth(self.token.expose_secret())
+    }
+
+    /// The body of a successful answer; every other answer is an error.
+    async fn answer(
+        &self,
+        request: reqwest::RequestBuilder,
+        method: &Method,
+        path: &str,
+    ) -> Result<(StatusCode, Vec<u8>), ClientError> {
         let transport = |source: reqwest::Error| {
             if source.is_connect() {
                 return ClientError::NoDaemon { url: self.base.origin().ascii_serialization() };
@@ -249,21 +301,16 @@ impl Client {
             let source = source.without_url();
             ClientError::Transport { method: method.clone(), path: path.to_owned(), source }
         };
-        let mut request = self.http.request(method.clone(), self.address(path));
-        request = request.query(query).bearer_auth(self.token.expose_secret());
-        if let Some(body) = body {
-            request = request.json(body);
-        }
         let answer = request.send().await.map_err(transport)?;
         let status = answer.status();
-        let text = answer.bytes().await.map_err(transport)?;
-        let value: Option<Value> = serde_json::from_slice(&text).ok();
+        let bytes = answer.bytes().await.map_err(transport)?;
         if status.is_success() {
-            return value.ok_or_else(|| foreign(method, path, status, "without JSON"));
+            return Ok((status, bytes.into()));
         }
+        let value: Option<Value> = serde_json::from_slice(&bytes).ok();
         match value.and_then(|value| Problem::from_value(value, status)) {
             Some(problem) => Err(ClientError::Problem { problem }),
-            None => Err(foreign(method, path, status, "without a problem document")),
+            None => Err(foreign(method.clone(), path, status, "without a problem document")),
         }
     }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::client::ClientError;
 use crate::config::ConfigError;
+use crate::graph::GraphSetupError;
 use crate::store::StoreError;
 
 /// A command did not do what was asked.
@@ -17,6 +18,9 @@ pub enum CliError {
     /// The configuration cannot be used.
     #[error("the configuration cannot be used")]
     Config(#[from] ConfigError),
+    /// A tenant's cloud or credential cannot be used.
+    #[error("cannot use the tenant's cloud or credential")]
+    Setup(#[from] GraphSetupError),
     /// The ledger did not do its part.
     #[error("cannot {doing}")]
     Store {
@@ -89,6 +93,7 @@ impl CliError {
         match self {
             Self::Usage(_)
             | Self::Config(_)
+            | Self::Setup(_)
             | Self::Store { source: StoreError::Url(_) | StoreError::Tls(_) | StoreError::Pooler, .. } => 2,
             Self::Client(error) if error.is_wrong_usage() => 2,
             Self::Refused { .. } => 3,

@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod migrate;
 pub mod seed;
 
+pub mod check;
 pub mod doctor;
 pub mod tenants;
 pub mod token;
@@ -27,7 +28,9 @@ pub mod client;
 pub mod views;
 
 pub mod fetch;
+pub mod plans;
 pub mod reconcile;
+pub mod restore;
 pub mod runs;
 pub mod selectors;
 pub mod snapshots;
@@ -53,7 +56,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused (active or cooldown) where --fail-on-refused asks for it.
-Client commands (runs, fetch, reconcile, snapshots) use ATLASD_URL and ATLASD_TOKEN.";
+Client commands (runs, fetch, restore, reconcile, snapshots) use ATLASD_URL and ATLASD_TOKEN.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -83,6 +86,8 @@ enum Command {
     Runs(runs::Runs),
     /// Ask a daemon to fetch the assignments of tenants
     Fetch(fetch::Fetch),
+    /// Ask a daemon to put a tenant's assignments back to what a snapshot has, or to undo that
+    Restore(restore::Restore),
     /// Ask a daemon to reconcile its ledger
     Reconcile(reconcile::Reconcile),
     /// Snapshots of tenants
@@ -116,6 +121,7 @@ impl Cli {
             Command::Tenants(command) => command.run(global),
             Command::Runs(command) => command.run(),
             Command::Fetch(command) => command.run(),
+            Command::Restore(command) => command.run(),
             Command::Reconcile(command) => command.run(),
             Command::Snapshots(command) => command.run(),
         }

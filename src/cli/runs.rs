@@ -10,7 +10,7 @@ use super::output::{self, OutputArgs};
 use super::verdicts::{Answered, FollowArgs, conclude};
 use super::views::{self, RunView, text};
 use super::watch::{WatchArgs, until_completed};
-use super::{CliError, selectors};
+use super::{CliError, plans, selectors};
 use crate::domain::operation::{Operation, Scope};
 
 /// `atlasd runs …`.
@@ -22,6 +22,8 @@ pub enum Runs {
     List(List),
     /// Show a run
     Show(Show),
+    /// Show what a restore plans and does, policy by policy
+    Items(Items),
     /// Wait until runs have completed; exit with 1 when one failed
     Watch(Watch),
     /// Cancel a run
@@ -101,6 +103,23 @@ pub struct Show {
     client: ClientArgs,
 }
 
+/// Arguments of `atlasd runs items`.
+#[derive(Debug, Args)]
+pub struct Items {
+    /// The run of a restore
+    id: i64,
+    /// Only in this state
+    #[arg(long, value_parser = ["planned", "sent", "verified", "skipped", "failed"])]
+    state: Option<String>,
+    /// Policies at the most
+    #[arg(long, default_value_t = 1000)]
+    limit: usize,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
 /// Arguments of `atlasd runs watch`.
 #[derive(Debug, Args)]
 pub struct Watch {
@@ -148,6 +167,7 @@ impl Runs {
             }
             Self::List(list) => with_client(&list.client, async |client| list.carry_out(client).await),
             Self::Show(show) => with_client(&show.client, async |client| show.carry_out(client).await),
+            Self::Items(items) => with_client(&items.client, async |client| items.carry_out(client).await),
             Self::Watch(watch) => with_client(&watch.client, async |client| watch.carry_out(client).await),
             Self::Cancel(cancel) => {
                 with_client(&cancel.client, async |client| cancel.carry_out(client).await)
@@ -259,6 +279,28 @@ impl Show {
                 })
             }
         }
+    }
+}
+
+impl Items {
+    async fn carry_out(&self, client: &Client) -> Result<(), CliError> {
+        let query: Vec<_> = self.state.iter().map(|state| ("state", state.clone())).collect();
+        let items = client.list(&format!("/runs/{}/items", self.id), &query, self.limit).await?;
+        let headers = ["TYPE", "ID", "NAME", "STATE", "CHANGE", "WIDENS", "FAILURE"];
+        output::list(self.output.output, &items, &headers, |item| {
+            let field = |name: &str| text(item, name);
+            let widens = item.get("widens").and_then(Value::as_array).into_iter().flatten();
+            let widens: Vec<&str> = widens.filter_map(Value::as_str).collect();
+            vec![
+                field("policy_type"),
+                field("policy_id"),
+                field("name"),
+                field("state"),
+                plans::changes(item.get("diff")).join("; "),
+                widens.join(", "),
+                plans::failure_in_short(item),
+            ]
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::check::Check;
 use super::output::{self, OutputArgs};
 use super::{CliError, Global, ledger};
 use crate::config::Config;
@@ -15,6 +16,8 @@ pub enum Tenants {
     Add(Add),
     /// List the tenants
     List(List),
+    /// Sign in to a tenant and name the permissions that are missing
+    Check(Check),
 }
 
 /// Arguments of `atlasd tenants add`.
@@ -56,6 +59,7 @@ impl Tenants {
     /// What the ledger answers, such as a directory id that is taken.
     pub fn run(&self, global: &Global) -> Result<(), CliError> {
         let (tenants, output) = match self {
+            Self::Check(check) => return check.run(global),
             Self::Add(add) => {
                 let tenant = ledger::with_store(global, async |store, config| {
                     for warning in add.warnings(config) {

@@ -24,6 +24,21 @@ pub struct FollowArgs {
 }
 
 impl FollowArgs {
+    /// The form of what is shown.
+    pub fn output(self) -> output::Output {
+        self.output.output
+    }
+
+    /// Whether to wait for the runs.
+    pub fn waits(self) -> bool {
+        self.wait
+    }
+
+    /// The same, waiting.
+    pub fn and_wait(self) -> Self {
+        Self { wait: true, ..self }
+    }
+
     /// Waits, and shows a table: what the demo does.
     pub fn waiting() -> Self {
         Self {
@@ -76,7 +91,29 @@ pub async fn conclude(
 }
 
 impl Answered {
-    fn run_id(&self) -> Option<i64> {
+    /// Waits until the run has completed, and takes it over as it is then.
+    ///
+    /// # Errors
+    /// As [`until_completed`].
+    pub async fn wait(&mut self, client: &Client, follow: FollowArgs) -> Result<(), CliError> {
+        let open = self.run_id().filter(|_| self.is_open());
+        let mut completed = until_completed(client, open, follow.watch).await?;
+        if let Some(run) = open.and_then(|id| completed.remove(&id)) {
+            self.answer["run"] = run;
+        }
+        Ok(())
+    }
+
+    /// The failure of a completed run, where it failed; `what` it was, as in "the plan".
+    pub fn failure(&self, what: &str) -> Option<CliError> {
+        let run = self.answer.get("run")?;
+        let view: RunView = views::read("a run", run).ok()?;
+        view.has_failed()
+            .then(|| CliError::Failed(format!("{what} failed: run {}: {}", view.id, view.reasons())))
+    }
+
+    /// The run that the answer is about.
+    pub fn run_id(&self) -> Option<i64> {
         self.answer.get("run")?.get("id")?.as_i64()
     }
 

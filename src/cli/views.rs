@@ -103,6 +103,13 @@ impl RunView {
         self.outcome == "failed"
     }
 
+    /// Its failures, each with its code: `graph.throttled: 3 policies`.
+    pub fn reasons(&self) -> String {
+        let reasons =
+            self.failure_summary.iter().map(|failure| format!("{}: {}", failure.code, failure.message));
+        reasons.collect::<Vec<_>>().join("; ")
+    }
+
     /// `total=12 items=34`, and the codes of what failed.
     pub fn result(&self) -> String {
         let counts = self.summary_counts.iter().filter(|(_, value)| **value != 0);

@@ -9,6 +9,9 @@ mod usage;
 
 mod ledger;
 
+mod check;
 mod client;
 mod daemon;
+mod files;
+mod plans;
 mod sandbox;
