@@ -11,6 +11,7 @@ use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use super::super::Attempt;
 use super::super::breaks::Break;
 use crate::actors::{Progress, RestoreProgress};
+use crate::clock::Instant;
 use crate::domain::assignment::AssignmentSet;
 use crate::domain::failure::{Code, Failure};
 use crate::domain::policy_types;
@@ -86,8 +87,9 @@ struct Carrier<'a> {
 struct Sent {
     sending: Sending,
     times: u32,
-    /// What came of the last one, when it was no success.
-    error: Option<GraphError>,
+    /// Since when nothing of this policy has been on its way to Graph: the end of the last call, and after a crash the
+    /// begin of this look.
+    quiet_since: Instant,
 }
 
 impl Carrier<'_> {
@@ -125,13 +127,13 @@ impl Carrier<'_> {
         let mut sent = Sent {
             sending: Sending::InDoubt,
             times: u32::from(it.entry.state == ItemState::Sent),
-            error: None,
+            quiet_since: self.now(),
         };
         let mut wait = *limits.verify_wait;
         loop {
-            let read = match (&facts, &sent.error) {
-                (None, _) => None,
-                _ => match self.read(row, it).await? {
+            let read = match &facts {
+                None => None,
+                Some(_) => match self.read(row, it).await? {
                     Ok(read) => read,
                     Err(error) => return Ok(Err(error)),
                 },
@@ -147,7 +149,8 @@ impl Carrier<'_> {
                 wanted: &it.wanted,
                 live: live.as_ref().map(|live| &live.assignments),
                 sending: sent.sending,
-                now: self.attempt.parts.clock.now(),
+                quiet_since: sent.quiet_since,
+                now: self.now(),
                 verify_timeout: *limits.verify_timeout,
                 may_write_again: sent.times < WRITES_MAX,
             };
@@ -214,11 +217,13 @@ impl Carrier<'_> {
         it.entry.base = Some(base.hash());
         it.base = base;
         sent.times += 1;
-        (sent.sending, sent.error) = (Sending::Applied, None);
+        sent.sending = Sending::Applied;
         let mut applied = 0;
         for call in writes(row, &policy.policy_id, live, &it.wanted) {
             self.may_act()?;
-            match self.client.write(&call, attempt.stop.token()).await {
+            let fate = self.client.write(&call, attempt.stop.token()).await;
+            sent.quiet_since = self.now();
+            match fate {
                 WriteFate::Applied => applied += 1,
                 WriteFate::NotApplied(error) | WriteFate::Unknown(error) if error.is_cancelled() => {
                     return Err(Break::stopped());
@@ -236,7 +241,7 @@ impl Carrier<'_> {
                         error = &error as &dyn std::error::Error,
                         "a write has no certain end; the policy is read until it shows what became of it"
                     );
-                    (sent.sending, sent.error) = (Sending::InDoubt, Some(error));
+                    sent.sending = Sending::InDoubt;
                     break;
                 }
             }
@@ -264,6 +269,10 @@ impl Carrier<'_> {
         } else {
             Err(Break::not_canonical())
         }
+    }
+
+    fn now(&self) -> Instant {
+        self.attempt.parts.clock.now()
     }
 
     async fn pause(&self, wait: Duration) -> Result<(), Break> {
