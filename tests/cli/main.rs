@@ -14,4 +14,5 @@ mod client;
 mod daemon;
 mod files;
 mod plans;
+mod restore;
 mod sandbox;

@@ -13,6 +13,7 @@ macro_rules! on_both_engines {
 
 mod access;
 mod requests;
+mod restore;
 mod restore_checks;
 mod runs;
 mod snapshot_files;

@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 use crate::support::{Engine, TestDaemon};
 
 /// A policy type that has `/assign` and plain group targets.
-const TYPE: &str = "compliancePolicy";
+pub const TYPE: &str = "compliancePolicy";
 
 /// A daemon, and the sandbox that its one tenant lives in.
-struct Scene {
-    daemon: TestDaemon,
-    sandbox: Sandbox,
-    token: String,
-    tenant: i64,
+pub struct Scene {
+    pub daemon: TestDaemon,
+    pub sandbox: Sandbox,
+    pub token: String,
+    pub tenant: i64,
     _secret: tempfile::NamedTempFile,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let starting = Sandbox::start(SandboxConfig::single(60), ([127, 0, 0, 1], 0).into());
         let runtime = tokio::runtime::Runtime::new().expect("the test can have threads");
         let sandbox = runtime.block_on(starting).expect("the sandbox starts");
@@ -53,12 +53,12 @@ impl Scene {
         Self { daemon, sandbox, token, tenant, _secret: secret }
     }
 
-    fn get(&self, path: &str) -> Value {
+    pub fn get(&self, path: &str) -> Value {
         self.daemon.get(path, &self.token).assert_status(200).body.clone()
     }
 
     /// Fetches with `inputs`; the id of the snapshot.
-    fn fetch(&self, inputs: Value) -> i64 {
+    pub fn fetch(&self, inputs: Value) -> i64 {
         let request =
             json!({"type": "assignments.fetch", "tenant_id": self.tenant, "inputs": inputs, "force": true});
         let run = self.daemon.post("/api/v1/runs", &self.token, &request).id();
@@ -70,7 +70,7 @@ impl Scene {
     }
 
     /// All parts of a list.
-    fn all(&self, path: &str, limit: usize) -> Vec<Value> {
+    pub fn all(&self, path: &str, limit: usize) -> Vec<Value> {
         let mut items = Vec::new();
         let mut cursor = String::new();
         loop {
