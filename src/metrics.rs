@@ -62,6 +62,12 @@ pub struct Metrics {
     pub graph_calls: Family<Reason, Counter>,
     /// Actors that died and were started again, by kind.
     pub actor_restarts: Family<Reason, Counter>,
+    /// Readers of the stream of events.
+    pub event_readers: Gauge,
+    /// Readers that were too slow.
+    pub event_readers_dropped: Counter,
+    /// Refused requests that the stream of events did not tell, because too many runs refused in one window.
+    pub refusals_untold: Counter,
 }
 
 impl Default for Metrics {
@@ -118,6 +124,20 @@ impl Metrics {
             "Actors that died and were started again",
             actor_restarts.clone(),
         );
+        let event_readers = Gauge::default();
+        registry.register("event_readers", "Readers of the stream of events", event_readers.clone());
+        let event_readers_dropped = Counter::default();
+        registry.register(
+            "event_readers_dropped",
+            "Readers of the stream of events that were too slow",
+            event_readers_dropped.clone(),
+        );
+        let refusals_untold = Counter::default();
+        registry.register(
+            "refusals_untold",
+            "Refused requests that the stream of events did not tell",
+            refusals_untold.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -132,6 +152,9 @@ impl Metrics {
             reconcile_repairs,
             graph_calls,
             actor_restarts,
+            event_readers,
+            event_readers_dropped,
+            refusals_untold,
         }
     }
 

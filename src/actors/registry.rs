@@ -25,6 +25,7 @@ use crate::domain::identities::{Answer, Identities};
 use crate::domain::identity::IdentityHash;
 use crate::domain::operation::Operation;
 use crate::domain::run::{Run, Status};
+use crate::events::Events;
 use crate::ids::{RunId, WorkspaceId};
 use crate::metrics::{Answered, Metrics};
 use crate::store::{Admitted, DuplicateCount, Store, StoreError};
@@ -131,6 +132,7 @@ pub struct RunRegistry {
     store: Store,
     clock: Clock,
     metrics: Metrics,
+    events: Events,
     limits: RegistryLimits,
     supervisor: Addr<Supervisor>,
     identities: Identities<Caller>,
@@ -150,10 +152,15 @@ pub struct RunRegistry {
 
 impl RunRegistry {
     /// A registry that starts warm from what the ledger holds.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one part of the daemon; a struct would only rename them"
+    )]
     pub fn new(
         store: Store,
         clock: Clock,
         metrics: Metrics,
+        events: Events,
         limits: RegistryLimits,
         supervisor: Addr<Supervisor>,
         holders: Vec<Run>,
@@ -163,6 +170,7 @@ impl RunRegistry {
             store,
             clock,
             metrics,
+            events,
             limits,
             supervisor,
             identities: Identities::warm(holders),
@@ -261,6 +269,7 @@ impl Handler<PanicNow> for RunRegistry {
 impl RunRegistry {
     /// A run is known to be as `run` shows it.
     fn changed(&mut self, run: Arc<Run>, ctx: &mut Context<Self>) {
+        self.events.run(&run);
         self.identities.observe(run.clone());
         self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
         if run.operation == Operation::Reconcile
@@ -406,6 +415,7 @@ impl RunRegistry {
             Admitted::Accepted(run) => {
                 self.count_verdict(caller.operation, "accepted");
                 let written = Arc::new(run.clone());
+                self.events.run(&written);
                 let (_, waiters) = self.identities.end_write(run);
                 accepted.push(written.clone());
                 let _ = caller.reply.send(Ok(Verdict::Accepted(written)));

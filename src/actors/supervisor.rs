@@ -171,6 +171,7 @@ impl Supervisor {
             self.parts.store.clone(),
             self.parts.clock.clone(),
             self.parts.metrics.clone(),
+            self.parts.executor_parts.events.clone(),
             self.parts.registry_limits,
             ctx.address(),
             std::mem::take(&mut self.holders),

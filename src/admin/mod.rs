@@ -14,6 +14,7 @@
 //!             GET   /api/v1/snapshots/{id}                    snapshots
 //!             GET   /api/v1/snapshots/{a}/diff/{b}            diff
 //!             POST  /api/v1/identity/explain                  identity
+//!             GET   /api/v1/events                            events
 //!             GET   /api/v1/system                            system
 //! operator    POST  /api/v1/runs                              runs
 //!             POST  /api/v1/runs/batch                        batch
@@ -32,6 +33,7 @@
 mod batch;
 mod body;
 mod diff;
+mod events;
 mod health;
 mod identity;
 mod list;

@@ -15,6 +15,8 @@ use crate::actors::supervisor::{DueWork, Supervisor};
 use crate::config::Config;
 use crate::domain::reconcile::{Limits, Observation, decide};
 use crate::domain::run::Run;
+use crate::events::event::Repaired;
+use crate::execution::reconcile::state_words;
 use crate::ids::WorkspaceId;
 use crate::store::{CandidateFilter, StoreError};
 
@@ -133,6 +135,13 @@ impl Watch {
                 repair = repair.as_str(),
                 "an orphaned reconcile run was repaired"
             );
+            let repaired = Repaired {
+                repair: repair.as_str(),
+                before: state_words(&seen.run),
+                after: state_words(&run),
+                reconcile_run_id: None,
+            };
+            self.handle.events().repaired(&run, repaired);
             self.handle.changed(run).await;
         }
         Ok(())
