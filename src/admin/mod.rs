@@ -14,6 +14,7 @@
 //!             GET   /api/v1/snapshots/{id}                    snapshots
 //!             GET   /api/v1/snapshots/{a}/diff/{b}            diff
 //!             POST  /api/v1/identity/explain                  identity
+//!             GET   /api/v1/failures                          failures
 //!             GET   /api/v1/events                            events
 //!             GET   /api/v1/system                            system
 //! operator    POST  /api/v1/runs                              runs
@@ -34,6 +35,7 @@ mod batch;
 mod body;
 mod diff;
 mod events;
+mod failures;
 mod health;
 mod identity;
 mod list;

@@ -8,8 +8,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::problem::{Missing, Problem};
 use super::{
-    auth, batch, diff, events, health, identity, openapi, reconcile, runs, snapshots, system, tenants,
-    workspaces,
+    auth, batch, diff, events, failures, health, identity, openapi, reconcile, runs, snapshots, system,
+    tenants, workspaces,
 };
 use crate::store::Role;
 
@@ -56,6 +56,7 @@ pub const TABLE: &[Route] = &[
     route("GET", "/api/v1/snapshots/{id}", Some(Role::Viewer)),
     route("GET", "/api/v1/snapshots/{a}/diff/{b}", Some(Role::Viewer)),
     route("POST", "/api/v1/identity/explain", Some(Role::Viewer)),
+    route("GET", "/api/v1/failures", Some(Role::Viewer)),
     route("GET", "/api/v1/events", Some(Role::Viewer)),
     route("GET", "/api/v1/system", Some(Role::Viewer)),
 ];
@@ -100,6 +101,7 @@ pub(super) fn behind_the_door(base: &mut ServiceConfig) {
         .service(snapshots::show)
         .service(diff::show)
         .service(identity::explain)
+        .service(failures::show)
         .service(events::listen)
         .service(system::show);
 }

@@ -26,6 +26,7 @@ pub mod workspaces;
 pub mod client;
 pub mod views;
 
+pub mod failures;
 pub mod fetch;
 pub mod reconcile;
 pub mod runs;
@@ -53,7 +54,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused (active or cooldown) where --fail-on-refused asks for it.
-Client commands (runs, fetch, reconcile, snapshots) use ATLASD_URL and ATLASD_TOKEN.";
+Client commands (runs, fetch, reconcile, snapshots, failures) use ATLASD_URL and ATLASD_TOKEN.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -88,6 +89,8 @@ enum Command {
     /// Snapshots of tenants
     #[command(subcommand)]
     Snapshots(snapshots::Snapshots),
+    /// What failed lately, how often, and what to do next
+    Failures(failures::Failures),
 }
 
 impl Cli {
@@ -118,6 +121,7 @@ impl Cli {
             Command::Fetch(command) => command.run(),
             Command::Reconcile(command) => command.run(),
             Command::Snapshots(command) => command.run(),
+            Command::Failures(command) => command.run(),
         }
     }
 }

@@ -25,6 +25,7 @@ mod admission;
 mod claims;
 mod directory;
 mod doctor;
+mod failures;
 mod instances;
 mod reconcile;
 mod runs;
@@ -32,6 +33,7 @@ mod settle;
 mod snapshots;
 
 pub use error::StoreError;
+pub use failures::{FailureGroup, FailureGroups, FailureQuery, Failures};
 pub use lock::SqliteLock;
 pub use migrate::{known_versions, known_versions_postgres, migrate, pending, revert_all};
 pub use records::*;
@@ -301,6 +303,13 @@ impl Store {
     {
         let backend = self.backend.clone();
         self.spawn(async move { runs::run_totals(&backend).await }).await
+    }
+
+    /// Failures of completed runs, rolled up: the groups with the most runs, at most `query.limit`. Runs are counted by
+    /// whole days (UTC).
+    pub async fn failures(&self, query: FailureQuery) -> Result<Failures, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { failures::failures(&backend, query).await }).await
     }
 
     // --- workspaces, tenants, users, tokens ------------------------------------------------------------------

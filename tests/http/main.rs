@@ -5,6 +5,7 @@ mod support;
 
 mod access;
 mod events;
+mod failures;
 mod requests;
 mod runs;
 mod snapshots;
