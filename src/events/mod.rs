@@ -10,7 +10,7 @@
 //! News of a run from another instance comes the same way as all news: whoever learns of it tells the registry
 //! (`RunChanged`), which calls [`Events::run`]; what was told before is not told again.
 //!
-//! Reading order: [`event`], [`ring`] (the buffer), [`known`] (nothing twice), [`refusals`] (many become few),
+//! Reading order: [`event`], `ring` (the buffer), `known` (nothing twice), `refusals` (many become few),
 //! [`reader`].
 
 pub mod event;

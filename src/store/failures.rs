@@ -118,11 +118,12 @@ pub async fn failures(backend: &Backend, query: FailureQuery) -> Result<Failures
         choose(groups.operation, "type", "'' AS type"),
         choose(
             groups.tenant,
-            "workspace_id, tenant_key",
-            "CAST(0 AS BIGINT) AS workspace_id, CAST(0 AS BIGINT) AS tenant_key",
+            "tenant_key, workspace_id",
+            "CAST(0 AS BIGINT) AS tenant_key, CAST(0 AS BIGINT) AS workspace_id",
         ),
     ];
-    let grouped: Vec<_> = columns.into_iter().filter(|column| !column.contains(" AS ")).collect();
+    // Numbers first: they are compared sooner than words, and most groups differ in them.
+    let grouped: Vec<_> = columns.into_iter().rev().filter(|column| !column.contains(" AS ")).collect();
     let mut statement = sql(format!(
         "SELECT {}, CAST(sum({runs}) AS BIGINT) AS runs, CAST(sum(items) AS BIGINT) AS items, min(first_at) AS first_at, \
          max(last_at) AS last_at, max(last_run_id) AS last_run_id FROM failure_days WHERE day >= $1",
