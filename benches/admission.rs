@@ -77,7 +77,7 @@ fn admission(criterion: &mut Criterion) {
                     async move {
                         let identity = support::identity(number % held.min(1000));
                         let verdict = handle
-                            .ask(identity, Operation::Fetch, false)
+                            .ask(identity, Operation::Fetch, false, "bench")
                             .await
                             .expect("the gate is wide enough");
                         assert_eq!(verdict.expect("the run is active").as_str(), "active");

@@ -41,6 +41,8 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     /// HTTP.
     pub http: HttpConfig,
+    /// The stream of events.
+    pub events: EventsConfig,
     /// Microsoft Graph.
     pub graph: GraphConfig,
     /// Per operation, by its name.
@@ -255,6 +257,24 @@ section!(
 );
 
 section!(
+    /// The stream of events (SPEC section 10).
+    EventsConfig {
+        /// Events kept for readers that come back, and that a reader may be behind before it is dropped.
+        buffer: usize = 4096,
+        /// Readers at the same time, at the most; more are answered 503.
+        readers_max: usize = 256,
+        /// How often a reader to whom nothing is told hears that it is still connected.
+        heartbeat: Span = Span::secs(15),
+        /// How long refused requests are gathered and progress is held back before they are told, at the most 1 s.
+        window: Span = Span::millis(500),
+        /// Runs whose refused requests are told of in one window, at the most; the ledger counts all.
+        refused_runs_max: usize = 1024,
+        /// How long refused requests and progress go on being recorded after the last reader has left.
+        linger: Span = Span::secs(60),
+    }
+);
+
+section!(
     /// The client of Microsoft Graph (SPEC section 9).
     GraphConfig {
         /// How long one call may take.
@@ -461,6 +481,14 @@ impl Config {
                 self.http.page_default >= 1 && self.http.page_default <= self.http.page_max,
                 "expected http.page_default in 1..=http.page_max".to_owned(),
             ),
+            (
+                (1..=Duration::from_secs(1).as_millis()).contains(&self.events.window.as_millis()),
+                format!("expected events.window in 1ms..=1s, got {}", seconds(self.events.window)),
+            ),
+            (
+                (16..=1_000_000).contains(&self.events.buffer),
+                format!("expected events.buffer in 16..=1000000, got {}", self.events.buffer),
+            ),
         ];
         for (holds, message) in rules {
             if !holds {
@@ -479,6 +507,7 @@ impl Config {
             ("restore.verify_timeout", self.restore.verify_timeout),
             ("restore.verify_wait", self.restore.verify_wait),
             ("restore.verify_wait_max", self.restore.verify_wait_max),
+            ("events.heartbeat", self.events.heartbeat),
         ];
         if let Some((key, _)) = periods.iter().find(|(_, period)| period.is_zero()) {
             return Err(ConfigError::Invalid(format!("expected {key} to be more than 0s")));

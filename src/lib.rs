@@ -23,8 +23,9 @@ pub mod telemetry;
 pub mod graph;
 pub mod store;
 
-// Who decides, and what executes.
+// Who decides, what executes, and who hears of it.
 pub mod actors;
+pub mod events;
 pub mod execution;
 
 // The ways in.

@@ -79,6 +79,12 @@ pub struct Metrics {
     pub tenant_leases: Family<Reason, Counter>,
     /// Rows that break a guarantee, by check; 0 is well.
     pub doctor_broken: Family<Checked, Gauge>,
+    /// Readers of the stream of events.
+    pub event_readers: Gauge,
+    /// Readers that were too slow.
+    pub event_readers_dropped: Counter,
+    /// Refused requests that the stream of events did not tell, because too many runs refused in one window.
+    pub refusals_untold: Counter,
 }
 
 impl Default for Metrics {
@@ -161,6 +167,20 @@ impl Metrics {
             "Rows of the ledger that break a guarantee, by check of `atlasd doctor`, at the last look",
             doctor_broken.clone(),
         );
+        let event_readers = Gauge::default();
+        registry.register("event_readers", "Readers of the stream of events", event_readers.clone());
+        let event_readers_dropped = Counter::default();
+        registry.register(
+            "event_readers_dropped",
+            "Readers of the stream of events that were too slow",
+            event_readers_dropped.clone(),
+        );
+        let refusals_untold = Counter::default();
+        registry.register(
+            "refusals_untold",
+            "Refused requests that the stream of events did not tell",
+            refusals_untold.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -180,6 +200,9 @@ impl Metrics {
             registry_looks,
             tenant_leases,
             doctor_broken,
+            event_readers,
+            event_readers_dropped,
+            refusals_untold,
         }
     }
 

@@ -84,6 +84,13 @@ const WALLS: &[Wall] = &[
         reason: "the door to Graph reads and reports; what becomes of it is decided elsewhere",
     },
     Wall {
+        inside: "src/events/",
+        but_for: &[],
+        names: &["actix"],
+        modules: &["store", "graph", "actors", "admin", "sandbox", "execution", "daemon", "cli", "intake"],
+        reason: "events are told by others, who know of them; the stream knows nobody",
+    },
+    Wall {
         inside: "src/admin/",
         but_for: &[],
         names: &[],

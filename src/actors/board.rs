@@ -182,6 +182,12 @@ impl Board {
         self.lock().executions.get(&run).map(|execution| execution.progress.clone())
     }
 
+    /// How far every execution is.
+    pub fn progresses(&self) -> Vec<(RunId, Progress)> {
+        let shown = self.lock();
+        shown.executions.iter().map(|(run, execution)| (*run, execution.progress.clone())).collect()
+    }
+
     /// Says how far an execution is.
     pub fn report(&self, run: RunId, progress: Progress) {
         if let Some(execution) = self.lock().executions.get_mut(&run) {

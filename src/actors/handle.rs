@@ -16,6 +16,7 @@ use crate::domain::admission::{Request, Verdict};
 use crate::domain::identity::IdentityHash;
 use crate::domain::operation::Operation;
 use crate::domain::run::Run;
+use crate::events::Events;
 use crate::ids::{InstanceId, RunId};
 use crate::metrics::{Metrics, Reason};
 use crate::store::{Cancel, Hint, Store, StoreError};
@@ -33,6 +34,7 @@ struct Inner {
     board: Board,
     store: Store,
     metrics: Metrics,
+    events: Events,
     health: Health,
     instance: InstanceId,
     started_at: Instant,
@@ -78,7 +80,7 @@ pub enum AdmitError {
 }
 
 /// How far an execution is.
-#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Progress {
     /// Policy types done, of `types_total`.
     pub types_done: usize,
@@ -164,16 +166,18 @@ impl Handle {
         board: Board,
         store: Store,
         metrics: Metrics,
+        events: Events,
         health: Health,
         instance: InstanceId,
         started_at: Instant,
     ) -> Self {
-        let inner = Inner { registry, supervisor, gate, board, store, metrics, health, instance, started_at };
+        let inner =
+            Inner { registry, supervisor, gate, board, store, metrics, events, health, instance, started_at };
         Self { inner: Arc::new(inner) }
     }
 
     /// The verdict on a request that may well be a duplicate, from memory; `None` says that [`Handle::admit`] has to
-    /// decide. Saves a refused duplicate everything that only a new run needs.
+    /// decide. Saves a refused duplicate everything that only a new run needs. `by` is the asker's label.
     ///
     /// # Errors
     /// [`AdmitError`] when the gate is closed or full.
@@ -182,10 +186,15 @@ impl Handle {
         identity: IdentityHash,
         operation: Operation,
         force: bool,
+        by: &str,
     ) -> Result<Option<Verdict>, AdmitError> {
         let _place = self.enter(1)?;
         let answer = self.inner.registry.send(Ask { identity, operation, force }).await;
-        answer.map_err(|_| self.without_verdict(AdmitError::Unavailable))
+        let verdict = answer.map_err(|_| self.without_verdict(AdmitError::Unavailable))?;
+        if let Some(verdict) = &verdict {
+            self.inner.events.refused(verdict, by);
+        }
+        Ok(verdict)
     }
 
     /// A verdict for each request, in order. Runs that are accepted are durable before this answers.
@@ -197,6 +206,11 @@ impl Handle {
         requests: Vec<Request>,
     ) -> Result<Vec<Result<Verdict, AdmitError>>, AdmitError> {
         let _places = self.enter(requests.len())?;
+        // Names are only kept where somebody listens.
+        let askers: Vec<String> = match self.inner.events.is_attended() {
+            true => requests.iter().map(|request| request.initiator_name.clone()).collect(),
+            false => Vec::new(),
+        };
         let slots = self.inner.registry.send(Admit { requests }).await;
         let slots = slots.map_err(|_| self.without_verdict(AdmitError::Unavailable))?;
         let mut verdicts = Vec::with_capacity(slots.len());
@@ -211,6 +225,11 @@ impl Handle {
                     }
                 },
             });
+        }
+        for (verdict, by) in verdicts.iter().zip(&askers) {
+            if let Ok(verdict) = verdict {
+                self.inner.events.refused(verdict, by);
+            }
         }
         Ok(verdicts)
     }
@@ -305,6 +324,11 @@ impl Handle {
     /// This process.
     pub fn instance(&self) -> InstanceId {
         self.inner.instance
+    }
+
+    /// The stream of events.
+    pub fn events(&self) -> &Events {
+        &self.inner.events
     }
 
     /// The metrics.

@@ -34,6 +34,7 @@ use crate::domain::identities::{Answer, Identities};
 use crate::domain::identity::IdentityHash;
 use crate::domain::operation::Operation;
 use crate::domain::run::{Run, Status};
+use crate::events::Events;
 use crate::ids::{RunId, WorkspaceId};
 use crate::metrics::{Answered, Metrics};
 use crate::store::{Admitted, DuplicateCount, Hint, Store, StoreError};
@@ -177,6 +178,7 @@ pub struct RunRegistry {
     store: Store,
     clock: Clock,
     metrics: Metrics,
+    events: Events,
     limits: RegistryLimits,
     supervisor: Addr<Supervisor>,
     board: Board,
@@ -213,6 +215,7 @@ impl RunRegistry {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
             metrics: parts.metrics.clone(),
+            events: parts.executor_parts.events.clone(),
             limits: parts.registry_limits,
             supervisor,
             board: parts.board.clone(),
@@ -349,6 +352,7 @@ impl RunRegistry {
 
     /// A run was as `run` shows it at `seen`.
     fn changed(&mut self, run: Arc<Run>, seen: Duration, ctx: &mut Context<Self>) {
+        self.events.run(&run);
         self.identities.observe(run.clone(), seen);
         self.metrics.registry_identities.set(self.identities.len().try_into().unwrap_or(i64::MAX));
         if run.status != Status::Completed {
@@ -551,6 +555,7 @@ impl RunRegistry {
             Admitted::Accepted(run) => {
                 self.count_verdict(caller.operation, "accepted");
                 let written = Arc::new(run.clone());
+                self.events.run(&written);
                 let (_, waiters) = self.identities.end_write(run, seen);
                 accepted.push(written.clone());
                 let _ = caller.reply.send(Ok(Verdict::Accepted(written)));

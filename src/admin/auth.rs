@@ -148,7 +148,8 @@ pub(super) async fn door(
     Ok(response)
 }
 
-async fn authenticate(state: &AdminState, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
+/// The caller behind a request's token.
+pub(super) async fn authenticate(state: &AdminState, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
     let token = bearer(headers)?;
     let sha256 = Sha256::digest(token).into();
     state.tokens.principal(&state.store, sha256).await?.ok_or_else(invalid_token)

@@ -16,6 +16,8 @@
 //!             GET   /api/v1/snapshots/{id}/export             files
 //!             GET   /api/v1/snapshots/{a}/diff/{b}            diff
 //!             POST  /api/v1/identity/explain                  identity
+//!             GET   /api/v1/failures                          failures
+//!             GET   /api/v1/events                            events
 //!             GET   /api/v1/system                            system
 //! operator    POST  /api/v1/runs                              runs
 //!             POST  /api/v1/runs/batch                        batch
@@ -38,6 +40,8 @@ mod batch;
 mod body;
 mod diff;
 mod drift;
+mod events;
+mod failures;
 mod files;
 mod health;
 mod identity;

@@ -26,6 +26,8 @@ use super::routes;
         (name = "tenants", description = "Microsoft 365 directories"),
         (name = "snapshots", description = "What fetches have read"),
         (name = "identity", description = "What makes two requests the same"),
+        (name = "failures", description = "What failed, how often, and what to do next"),
+        (name = "events", description = "What happens, as it happens"),
         (name = "system", description = "The daemon itself"),
         (name = "health", description = "For monitors; no token"),
     )

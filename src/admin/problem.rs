@@ -12,6 +12,7 @@ use crate::actors::AdmitError;
 use crate::domain::failure::sanitise;
 use crate::domain::names::NameError;
 use crate::domain::run::Run;
+use crate::events::NoPlace;
 use crate::ids::RunId;
 use crate::intake::IntakeError;
 use crate::store::StoreError;
@@ -168,6 +169,11 @@ impl Problem {
         self
     }
 
+    /// Whether it asks for another token.
+    pub fn is_unauthorised(&self) -> bool {
+        self.0.status == StatusCode::UNAUTHORIZED
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         self.0.code
@@ -260,6 +266,16 @@ impl From<AdmitError> for Problem {
             AdmitError::ScopeGone => {
                 return Self::new(StatusCode::NOT_FOUND, "scope.not_found", error.to_string());
             }
+        };
+        Self::unavailable(code, error.to_string())
+    }
+}
+
+impl From<NoPlace> for Problem {
+    fn from(error: NoPlace) -> Self {
+        let code = match error {
+            NoPlace::Full { .. } => "events.full",
+            NoPlace::Closed => "daemon.draining",
         };
         Self::unavailable(code, error.to_string())
     }

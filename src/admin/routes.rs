@@ -8,8 +8,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::problem::{Missing, Problem};
 use super::{
-    auth, batch, diff, drift, files, health, identity, openapi, reconcile, restores, runs, snapshots, system,
-    tenants, workspaces,
+    auth, batch, diff, drift, events, failures, files, health, identity, openapi, reconcile, restores, runs,
+    snapshots, system, tenants, workspaces,
 };
 use crate::store::Role;
 
@@ -61,6 +61,8 @@ pub const TABLE: &[Route] = &[
     route("POST", "/api/v1/snapshots/{id}/drift", Some(Role::Operator)),
     route("GET", "/api/v1/snapshots/{a}/diff/{b}", Some(Role::Viewer)),
     route("POST", "/api/v1/identity/explain", Some(Role::Viewer)),
+    route("GET", "/api/v1/failures", Some(Role::Viewer)),
+    route("GET", "/api/v1/events", Some(Role::Viewer)),
     route("GET", "/api/v1/system", Some(Role::Viewer)),
 ];
 
@@ -109,6 +111,8 @@ pub(super) fn behind_the_door(base: &mut ServiceConfig) {
         .service(drift::submit)
         .service(diff::show)
         .service(identity::explain)
+        .service(failures::show)
+        .service(events::listen)
         .service(system::show);
 }
 

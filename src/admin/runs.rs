@@ -42,7 +42,8 @@ pub(super) async fn submit(
     let by = caller.0.initiator();
     let prepared = intake::prepare(&state.directory, &by, request.0, context_bytes_max).await?;
     // Most requests are duplicates: their verdict needs no more than the identity.
-    let known = state.handle.ask(prepared.identity(), prepared.operation(), prepared.force()).await?;
+    let known =
+        state.handle.ask(prepared.identity(), prepared.operation(), prepared.force(), &by.name).await?;
     let verdict = match known {
         Some(verdict) => verdict,
         None => {

@@ -27,6 +27,7 @@ pub mod workspaces;
 pub mod client;
 pub mod views;
 
+pub mod failures;
 pub mod fetch;
 pub mod plans;
 pub mod reconcile;
@@ -56,7 +57,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused (active or cooldown) where --fail-on-refused asks for it.
-Client commands (runs, fetch, restore, reconcile, snapshots) use ATLASD_URL and ATLASD_TOKEN.";
+Client commands (runs, fetch, restore, reconcile, snapshots, failures) use ATLASD_URL and ATLASD_TOKEN.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -93,6 +94,8 @@ enum Command {
     /// Snapshots of tenants
     #[command(subcommand)]
     Snapshots(snapshots::Snapshots),
+    /// What failed lately, how often, and what to do next
+    Failures(failures::Failures),
 }
 
 impl Cli {
@@ -124,6 +127,7 @@ impl Cli {
             Command::Restore(command) => command.run(),
             Command::Reconcile(command) => command.run(),
             Command::Snapshots(command) => command.run(),
+            Command::Failures(command) => command.run(),
         }
     }
 }

@@ -3,10 +3,11 @@
 //! One multi-thread runtime for the database, the executions and the watching tasks; one actix system on the daemon's
 //! own thread for all actors; actix-web's workers for HTTP.
 //!
-//! ORDER of stopping: not ready -> close the gate -> drain tenants -> drain reconcile -> drain registry -> stop HTTP
-//! -> the instance's row -> close the store -> drop the system.
+//! ORDER of stopping: not ready -> close the gate -> drain tenants -> drain reconcile -> drain registry -> end the stream of
+//! events -> stop HTTP -> the instance's row -> close the store -> drop the system.
 
 pub mod checkup;
+pub mod herald;
 pub mod hints;
 pub mod options;
 pub mod pulse;
@@ -33,6 +34,7 @@ use crate::actors::registry::RegistryLimits;
 use crate::actors::supervisor::{Drain, Fatal, Parts, RegistryAddress, Supervisor};
 use crate::admin::{AdminState, HttpHandle};
 use crate::config::Config;
+use crate::events::Events;
 use crate::execution::{ExecutorParts, LiveConfig};
 use crate::graph::GraphService;
 use crate::ids::InstanceId;
@@ -269,6 +271,7 @@ struct Built {
     hints: tokio::task::JoinHandle<()>,
     retention: tokio::task::JoinHandle<()>,
     checkup: tokio::task::JoinHandle<()>,
+    herald: tokio::task::JoinHandle<()>,
 }
 
 impl Built {
@@ -298,10 +301,12 @@ impl Built {
         let health = Health::default();
         health.set_ledger(true);
         let graph = GraphService::new(&config, clock.clone(), metrics.clone()).map_err(DaemonError::Graph)?;
+        let events = Events::new(&config.events, instance, clock.clone(), metrics.clone());
         let executor_parts = Arc::new(ExecutorParts {
             store: store.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            events: events.clone(),
             live: LiveConfig::new(config.clone(), graph),
             board: board.clone(),
         });
@@ -333,6 +338,7 @@ impl Built {
             board.clone(),
             store.clone(),
             metrics.clone(),
+            events.clone(),
             health.clone(),
             instance,
             clock.now(),
@@ -352,6 +358,7 @@ impl Built {
         let watch = runtime.spawn(watch.watch());
         let retention = runtime.spawn(retention::Retention::new(store.clone(), &config).keep());
         let checkup = runtime.spawn(checkup::Checkup::new(store.clone(), metrics, &config).keep());
+        let herald = runtime.spawn(herald::Herald::new(events, board.clone(), &config).tell());
         Ok(Self {
             store,
             instance,
@@ -368,6 +375,7 @@ impl Built {
             hints,
             retention,
             checkup,
+            herald,
         })
     }
 
@@ -394,6 +402,7 @@ impl Built {
                         Err(_) => DaemonError::TaskDied { task: "heartbeat" },
                     });
                 }
+                _ = &mut self.herald => return Err(DaemonError::TaskDied { task: "herald of events" }),
                 _ = &mut self.watch => return Err(DaemonError::TaskDied { task: "watch over the ledger" }),
                 _ = &mut self.retention => return Err(DaemonError::TaskDied { task: "retention" }),
             }
@@ -445,6 +454,9 @@ impl Built {
         // The supervisor may be what has died.
         let _ = self.supervisor.send(Drain { budget: drain }).await;
         self.board.stop_all(StopCause::Draining);
+        // Readers would hold the endpoint up; by now they have heard of the last runs.
+        self.handle.events().close();
+        self.herald.abort();
         http.stop(true).await;
         self.pulse.abort();
         if let Err(error) = self.store.stop_instance(self.instance).await {

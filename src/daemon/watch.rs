@@ -22,6 +22,8 @@ use crate::actors::supervisor::{DueWork, Supervisor};
 use crate::config::Config;
 use crate::domain::reconcile::{Limits, Observation, decide};
 use crate::domain::run::Run;
+use crate::events::event::Repaired;
+use crate::execution::reconcile::state_words;
 use crate::ids::{TenantId, WorkspaceId};
 use crate::store::{CandidateFilter, DueTenants, Holding, StoreError};
 
@@ -198,6 +200,13 @@ impl Watch {
                 repair = repair.as_str(),
                 "an orphaned reconcile run was repaired"
             );
+            let repaired = Repaired {
+                repair: repair.as_str(),
+                before: state_words(&seen.run),
+                after: state_words(&run),
+                reconcile_run_id: None,
+            };
+            self.handle.events().repaired(&run, repaired);
             self.handle.changed(run).await;
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+mod advice;
 mod sanitise;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use crate::clock::{Clock, Instant};
 use crate::config::Config;
 use crate::domain::operation::Operation;
 use crate::domain::run::{HandBackReason, Lease, Run, Settlement};
+use crate::events::Events;
 use crate::graph::GraphService;
 use crate::ids::random_fraction;
 use crate::metrics::{Ended, Metrics, Reason};
@@ -45,6 +46,8 @@ pub struct ExecutorParts {
     pub clock: Clock,
     /// Metrics.
     pub metrics: Metrics,
+    /// Who hears of it.
+    pub events: Events,
     /// Limits, cooldowns, and Microsoft Graph, as configured now.
     pub live: LiveConfig,
     /// What executes here.

@@ -10,6 +10,7 @@ use crate::domain::counts::{CountKey, Counts};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::reconcile::{Observation, Repair, RepairRecord, decide};
 use crate::domain::run::{HandBackReason, Run};
+use crate::events::event::Repaired;
 use crate::metrics::Reason;
 use crate::store::{CandidateFilter, StoreError};
 
@@ -89,6 +90,13 @@ async fn apply(attempt: &Attempt, seen: &Observation, repair: Repair, tally: &mu
                 after = %state_words(&run),
                 "reconcile repaired a run"
             );
+            let repaired = Repaired {
+                repair: repair.as_str(),
+                before: state_words(&seen.run),
+                after: state_words(&run),
+                reconcile_run_id: Some(attempt.run.id),
+            };
+            attempt.parts.events.repaired(&run, repaired);
             attempt.announce(run.clone()).await;
             Some(run)
         }
@@ -148,7 +156,7 @@ fn work(attempt: &Attempt, tally: Tally) -> Work {
 }
 
 /// Status and outcome, such as `running/pending`.
-fn state_words(run: &Run) -> String {
+pub fn state_words(run: &Run) -> String {
     format!("{}/{}", run.status, run.outcome)
 }
 

@@ -28,6 +28,7 @@ mod admission;
 mod claims;
 mod directory;
 mod doctor;
+mod failures;
 mod imports;
 mod instances;
 mod listen;
@@ -41,6 +42,7 @@ mod snapshots;
 mod tenant_leases;
 
 pub use error::StoreError;
+pub use failures::{FailureGroup, FailureGroups, FailureQuery, Failures};
 pub use listen::Hint;
 pub use lock::SqliteLock;
 pub use migrate::{
@@ -377,6 +379,13 @@ impl Store {
     {
         let backend = self.backend.clone();
         self.spawn(async move { runs::run_totals(&backend).await }).await
+    }
+
+    /// Failures of completed runs, rolled up: the groups with the most runs, at most `query.limit`. Runs are counted by
+    /// whole days (UTC).
+    pub async fn failures(&self, query: FailureQuery) -> Result<Failures, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { failures::failures(&backend, query).await }).await
     }
 
     // --- workspaces, tenants, users, tokens ------------------------------------------------------------------

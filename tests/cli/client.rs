@@ -173,3 +173,23 @@ fn what_a_daemon_says_cannot_steer_the_terminal() {
     let daemon = Daemon::start(move |_| (404, problem.to_string()));
     daemon.client().run(["runs", "show", "1"]).failed(1, &["[2Jgone"]);
 }
+
+#[test]
+fn failures_are_asked_for_in_groups_and_shown_with_what_to_do() {
+    let group = json!({"code": "graph.throttled", "next_action": "Wait and retry.", "workspace_id": 1, "tenant_id": 7,
+        "runs": 3, "items": 12, "first_at": "2026-01-01T00:00:00.000000Z", "last_at": "2026-01-02T00:00:00.000000Z",
+        "example_run_id": 99});
+    let answer = json!({"items": [group], "since": "2026-01-01T00:00:00.000000Z", "truncated": true});
+    let daemon = daemon_with_tenants(move |_| ok(&answer));
+    let args = ["failures", "--group-by", "code,tenant", "--tenant", "HQ", "--since", "24h"];
+    let ended = daemon.client().run(args).with_code(0);
+    let rows: Vec<Vec<&str>> = ended.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["CODE", "WORKSPACE", "TENANT", "RUNS", "ITEMS", "FIRST", "LAST", "EXAMPLE", "NEXT"]);
+    assert_eq!(rows[1][..5], ["graph.throttled", "1", "7", "3", "12"]);
+    assert!(ended.stderr.contains("more than 50 groups"), "{}", ended.stderr);
+    let calls = daemon.calls();
+    assert_eq!(calls[1].line, "GET /api/v1/failures?group_by=code%2Ctenant&since=24h&limit=50&tenant_id=7");
+    let json = daemon.client().run(["failures", "--output", "json"]).with_code(0);
+    let items: Value = serde_json::from_str(&json.stdout).expect("an array");
+    assert_eq!(items[0]["example_run_id"], 99);
+}

@@ -148,6 +148,14 @@ impl Client {
         self.try_post(path, body).await.expect("the daemon answers")
     }
 
+    /// Opens the stream of events, whose body is read as it comes.
+    pub async fn listen(&self, filter: &str) -> reqwest::Response {
+        let request = self.http.get(self.at(&format!("/events?{filter}"))).bearer_auth(&self.token);
+        let response = request.send().await.expect("the daemon answers");
+        assert_eq!(response.status(), 200);
+        response
+    }
+
     /// Does not mind a daemon that is dead.
     pub async fn try_post(&self, path: &str, body: Value) -> Result<Answer, reqwest::Error> {
         self.call(self.http.post(self.at(path)).json(&body)).await

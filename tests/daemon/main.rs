@@ -13,6 +13,7 @@ mod actors;
 mod crash;
 mod drain;
 mod duplicates;
+mod events;
 mod fetch;
 mod fleet;
 mod instances;

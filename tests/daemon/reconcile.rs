@@ -133,7 +133,7 @@ fn a_cancelled_pass_says_so_and_lists_what_it_did() {
 }
 
 /// A run that an instance claimed which was never heard of again.
-async fn plant_orphan(store: &Store, workspace: i64, tenant: i64) -> i64 {
+pub async fn plant_orphan(store: &Store, workspace: i64, tenant: i64) -> i64 {
     let lease = std::time::Duration::from_secs(60);
     let dead =
         NewInstance { id: InstanceId::fresh(), hostname: "gone".into(), pid: 1, version: "0".into(), lease };

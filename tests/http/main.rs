@@ -12,6 +12,8 @@ macro_rules! on_both_engines {
 }
 
 mod access;
+mod events;
+mod failures;
 mod requests;
 mod restore;
 mod restore_checks;

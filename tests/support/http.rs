@@ -117,6 +117,25 @@ impl TestDaemon {
         self.daemon.handle().store()
     }
 
+    /// The daemon itself.
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// Changes the ledger behind the daemon's back.
+    pub fn execute(&self, text: &str) {
+        self._database.execute(text).expect("the statement is right");
+    }
+
+    /// Opens a stream, whose body is read as it comes.
+    pub async fn open(&self, path: &str, token: &str, last_id: Option<&str>) -> reqwest::Response {
+        let mut request = self.client.get(format!("{}{path}", self.base)).bearer_auth(token);
+        if let Some(last_id) = last_id {
+            request = request.header("Last-Event-ID", last_id);
+        }
+        request.send().await.expect("the daemon answers")
+    }
+
     /// Waits for a future, on the test's runtime.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
@@ -191,7 +210,12 @@ impl TestDaemon {
         }
         let response = request.send().await.expect("the daemon answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.expect("the answer is complete");
+        let stream = headers.get("content-type").is_some_and(|value| value == "text/event-stream");
+        // A stream has no end: its reader is hung up.
+        let text = match stream {
+            true => String::new(),
+            false => response.text().await.expect("the answer is complete"),
+        };
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Reply { status, headers, body, text }
     }

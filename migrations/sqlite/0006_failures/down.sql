@@ -1,0 +1,3 @@
+DROP TRIGGER operation_runs_failures_of_insert;
+DROP TRIGGER operation_runs_failures_of_update;
+DROP TABLE failure_days;
