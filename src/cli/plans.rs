@@ -155,22 +155,12 @@ pub fn failure_in_short(item: &Value) -> String {
     item.get("failure").map(|failure| text(failure, "code")).unwrap_or_default()
 }
 
-/// What an administrator can do about a policy that was not restored.
+/// What an administrator can do about a policy that was not restored, where its message does not say so already.
 fn advice(code: &str) -> Option<&'static str> {
     Some(match code {
         "assignments.group_unmapped" | "assignments.group_deleted" => {
             "name the group to take instead: --group-map FROM=TO"
         }
-        "assignments.filter_missing" => {
-            "the filter is gone: choose other policies (--policy) or another snapshot"
-        }
-        "assignments.policy_missing" => "the policy does not exist any more",
-        "assignments.target_unsupported" => "the service refuses this for the type: set it by hand",
-        "assignments.read_incomplete" => {
-            "fetch again, and restore from a snapshot that read the type completely"
-        }
-        "assignments.drifted_since_plan" => "somebody changed it since the plan: make a new plan",
-        "assignments.verify_mismatch" => "look at the policy, then restore again",
         "assignments.guard_blocked" => "--allow-widening carries it out",
         "graph.permission_missing" | "graph.forbidden" => "`atlasd tenants check NAME` names what is missing",
         "graph.approval_required" => "Multi Admin Approval protects it: have the change approved in Intune",
