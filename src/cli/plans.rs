@@ -158,9 +158,7 @@ pub fn failure_in_short(item: &Value) -> String {
 /// What an administrator can do about a policy that was not restored.
 fn advice(code: &str) -> Option<&'static str> {
     Some(match code {
-        "assignments.group_unmapped" | "assignments.group_deleted" => {
-            "name the group to take instead: --group-map FROM=TO"
-        }
+        "assignments.group_unmapped" | "assignments.group_deleted" => "--group-map FROM=TO",
         "assignments.filter_missing" => {
             "the filter is gone: choose other policies (--policy) or another snapshot"
         }
@@ -171,7 +169,7 @@ fn advice(code: &str) -> Option<&'static str> {
         }
         "assignments.drifted_since_plan" => "somebody changed it since the plan: make a new plan",
         "assignments.verify_mismatch" => "look at the policy, then restore again",
-        "assignments.guard_blocked" => "--allow-widening carries it out",
+        "assignments.guard_blocked" => "--allow-widening",
         "graph.permission_missing" | "graph.forbidden" => "`atlasd tenants check NAME` names what is missing",
         "graph.approval_required" => "Multi Admin Approval protects it: have the change approved in Intune",
         "graph.throttled" | "graph.unavailable" | "graph.timeout" | "graph.network" => "restore again later",
@@ -223,7 +221,7 @@ mobileApp \"Portal\" (p1): to write
         assert!(text.starts_with("1 policy: 1 refused or failed\n"), "{text}");
         assert!(text.contains("(p1): not touched\n"), "{text}");
         assert!(
-            text.ends_with("x assignments.group_unmapped: group g9 is not in the map; name the group to take instead: --group-map FROM=TO"),
+            text.ends_with("x assignments.group_unmapped: group g9 is not in the map; --group-map FROM=TO"),
             "{text}"
         );
         assert_eq!(describe(&[]), "0 policies: nothing to do");
