@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, get, post, web};
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
@@ -32,6 +32,8 @@ use crate::store::{PageRequest, Snapshot, Store};
     responses(
         (status = 200, body = SnapshotFile, description = "The file",
          headers(("Content-Disposition" = String, description = "A name for the file"))),
+        (status = 409, body = super::problem::Problem, content_type = "application/problem+json",
+         description = "`snapshot.not_finished`"),
         (status = "default", body = super::problem::Problem, content_type = "application/problem+json",
          description = "A problem"),
     )
@@ -43,6 +45,13 @@ pub(super) async fn export(
     id: web::Path<SnapshotId>,
 ) -> Result<HttpResponse, Problem> {
     let snapshot = visible_snapshot(&state, &caller.0, *id).await?;
+    if !snapshot.finished {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "snapshot.not_finished",
+            format!("snapshot {} was not read to its end", snapshot.id),
+        ));
+    }
     let tenant = state.store.tenant(snapshot.tenant_id).await?;
     let tenant = tenant.ok_or_else(|| Problem::not_found(Missing::Snapshot))?;
     let exported_at = state.store.now().await?;

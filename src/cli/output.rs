@@ -70,9 +70,13 @@ pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// What is narrower cannot show a table in columns.
+const WIDTH_MIN: u16 = 20;
+
 fn terminal_width() -> Option<u16> {
     let table = Table::new();
-    if table.is_tty() { table.width() } else { None }
+    // One that does not know its width says 0.
+    if table.is_tty() { table.width().filter(|width| *width >= WIDTH_MIN) } else { None }
 }
 
 /// Columns without lines around them, so that `cut` and `awk` can read them; wrapped where a terminal has a width.

@@ -158,10 +158,8 @@ pub fn failure_in_short(item: &Value) -> String {
 /// What an administrator can do about a policy that was not restored, where its message does not say so already.
 fn advice(code: &str) -> Option<&'static str> {
     Some(match code {
-        "assignments.group_unmapped" | "assignments.group_deleted" => {
-            "name the group to take instead: --group-map FROM=TO"
-        }
-        "assignments.guard_blocked" => "--allow-widening carries it out",
+        "assignments.group_unmapped" | "assignments.group_deleted" => "--group-map FROM=TO",
+        "assignments.guard_blocked" => "--allow-widening",
         "graph.permission_missing" | "graph.forbidden" => "`atlasd tenants check NAME` names what is missing",
         "graph.approval_required" => "Multi Admin Approval protects it: have the change approved in Intune",
         "graph.throttled" | "graph.unavailable" | "graph.timeout" | "graph.network" => "restore again later",
@@ -213,7 +211,7 @@ mobileApp \"Portal\" (p1): to write
         assert!(text.starts_with("1 policy: 1 refused or failed\n"), "{text}");
         assert!(text.contains("(p1): not touched\n"), "{text}");
         assert!(
-            text.ends_with("x assignments.group_unmapped: group g9 is not in the map; name the group to take instead: --group-map FROM=TO"),
+            text.ends_with("x assignments.group_unmapped: group g9 is not in the map; --group-map FROM=TO"),
             "{text}"
         );
         assert_eq!(describe(&[]), "0 policies: nothing to do");

@@ -73,7 +73,7 @@ compliancePolicy \"Policy p1\" (p1): to write
 
 compliancePolicy \"Policy p2\" (p2): not touched
   + group g1
-  x assignments.guard_blocked: a filter would be lost; --allow-widening carries it out
+  x assignments.guard_blocked: a filter would be lost; --allow-widening
 ";
     assert_eq!(ended.stdout, expected);
     assert!(ended.stderr.contains("`atlasd restore --plan 9` carries it out"), "{}", ended.stderr);

@@ -218,6 +218,8 @@ fn a_snapshot_that_was_not_read_to_its_end_is_refused(engine: Engine) {
     refused();
     scene.settle(lease, Outcome::Failed, Duration::ZERO);
     refused();
+    let export = scene.daemon.get(&format!("/api/v1/snapshots/{snapshot}/export"), &scene.token);
+    export.assert_problem(409, "snapshot.not_finished");
 }
 
 fn a_plan_is_the_completed_dry_run_of_the_same_request(engine: Engine) {
