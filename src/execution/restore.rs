@@ -11,7 +11,7 @@ mod carrying;
 mod looking;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -91,7 +91,11 @@ async fn planned_and_carried_out(
 ) -> Result<Work, Break> {
     let store = &attempt.parts.store;
     let source = source::load(attempt, tenant, inputs).await?;
-    let earlier = Earlier::of(store.journal(attempt.run.id).await?);
+    // A dry run begins anew: nothing that it planned was sent.
+    let earlier = match inputs.dry_run {
+        true => Earlier::default(),
+        false => Earlier::of(store.journal(attempt.run.id).await?),
+    };
     let looked = looking::look(attempt, client, inputs, &source, &earlier).await?;
     if attempt.tries_left() && !looked.transient.is_empty() {
         // A plan of a part could not be held against `restore.policies_max`: nothing is written before all is read.
@@ -131,31 +135,29 @@ async fn planned_and_carried_out(
 }
 
 /// What earlier attempts of the run left in the journal.
+#[derive(Default)]
 struct Earlier {
-    /// Not to be planned again, and not to be touched.
-    ended: Vec<PolicyKey>,
-    /// Planned or sent: to be gone on with, by the journal.
+    /// Every policy that is not to be planned again.
+    known: BTreeSet<PolicyKey>,
+    /// Of those, planned or sent: to be gone on with, by the journal.
     open: Vec<JournalItem>,
+    /// Policies that were written, may have been, or are about to be.
+    writes: usize,
 }
 
 impl Earlier {
     /// A failure that another try may mend is planned again; nothing else that has ended is.
     fn of(journal: Vec<JournalItem>) -> Self {
-        let (open, ended): (Vec<_>, Vec<_>) = journal.into_iter().partition(|item| !item.state.is_end());
-        let is_final = |item: &JournalItem| {
-            item.sent.is_some() || item.failure.as_ref().is_none_or(|failure| !may_mend(failure.code))
+        let is_again = |item: &JournalItem| {
+            item.sent.is_none() && item.failure.as_ref().is_some_and(|failure| may_mend(failure.code))
         };
-        let ended = ended.into_iter().filter(is_final).map(|item| item.policy).collect();
-        Self { ended, open }
-    }
-
-    fn knows(&self, policy: &PolicyKey) -> bool {
-        self.ended.contains(policy) || self.open.iter().any(|item| item.policy == *policy)
-    }
-
-    /// Policies that were written, or may have been.
-    fn written(&self) -> usize {
-        self.open.iter().filter(|item| item.state == ItemState::Sent).count() + self.ended.len()
+        let journal: Vec<_> = journal.into_iter().filter(|item| !is_again(item)).collect();
+        let is_write = |item: &&JournalItem| item.sent.is_some() || !item.state.is_end();
+        Self {
+            known: journal.iter().map(|item| item.policy.clone()).collect(),
+            writes: journal.iter().filter(is_write).count(),
+            open: journal.into_iter().filter(|item| !item.state.is_end()).collect(),
+        }
     }
 }
 
@@ -189,12 +191,12 @@ fn make_plan(
 ) -> Plan {
     let request = PlanRequest {
         inputs,
-        policies_max: attempt.config.restore.policies_max.saturating_sub(earlier.written()),
+        policies_max: attempt.config.restore.policies_max.saturating_sub(earlier.writes),
         complete_types: &source.complete_types,
         directory: &looked.directory,
         expected,
     };
-    let policies = source.items.iter().filter(|item| !earlier.knows(&item.policy));
+    let policies = source.items.iter().filter(|item| !earlier.known.contains(&item.policy));
     let policies = policies.map(|item| PolicyInput { live: looked.live(&item.policy), ..item.clone() });
     let mut plan = plan::plan(&request, policies.collect());
     plan.not_held = plan::not_held(inputs, source.items.iter().map(|item| &item.policy));
@@ -247,4 +249,48 @@ async fn todo(
         todo.push(Todo { entry, base, wanted, facts });
     }
     Ok(todo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(id: &str, state: ItemState, sent: bool, code: Option<Code>) -> JournalItem {
+        let hash = crate::domain::assignment::AssignmentSet::default().hash();
+        JournalItem {
+            policy: PolicyKey { policy_type: "compliancePolicy".to_owned(), policy_id: id.to_owned() },
+            name: id.to_owned(),
+            state,
+            base: Some(hash),
+            wanted: Some(hash),
+            sent: sent.then_some(hash),
+            verified: None,
+            widens: Vec::new(),
+            failure: code.map(|code| Failure::new(code, "")),
+            calls: 1,
+            sent_at: None,
+        }
+    }
+
+    #[test]
+    fn the_next_attempt_goes_on_with_what_is_open_and_plans_only_what_another_try_may_mend() {
+        let earlier = Earlier::of(vec![
+            item("as wanted", ItemState::Skipped, false, None),
+            item("written", ItemState::Verified, true, None),
+            item("in doubt", ItemState::Sent, true, None),
+            item("to do", ItemState::Planned, false, None),
+            item("drifted", ItemState::Failed, false, Some(Code::AssignmentsDriftedSincePlan)),
+            item("refused when written", ItemState::Failed, true, Some(Code::GraphUnavailable)),
+            item("not read", ItemState::Failed, false, Some(Code::GraphUnavailable)),
+        ]);
+        let open: Vec<_> = earlier.open.iter().map(|item| item.name.as_str()).collect();
+        assert_eq!(open, ["in doubt", "to do"]);
+        let known: Vec<_> = earlier.known.iter().map(|policy| policy.policy_id.as_str()).collect();
+        assert_eq!(known.len(), 6, "{known:?}");
+        assert!(!known.contains(&"not read"));
+        assert_eq!(
+            earlier.writes, 4,
+            "what was as wanted or stopped takes no place of `restore.policies_max`"
+        );
+    }
 }

@@ -66,11 +66,9 @@ pub async fn look(
     earlier: &Earlier,
 ) -> Result<Looked, Break> {
     let stop = attempt.stop.token();
-    let fresh = source
-        .items
-        .iter()
-        .map(|item| &item.policy)
-        .filter(|policy| !earlier.knows(policy) && source.complete_types.contains(&policy.policy_type));
+    let fresh = source.items.iter().map(|item| &item.policy).filter(|policy| {
+        !earlier.known.contains(policy) && source.complete_types.contains(&policy.policy_type)
+    });
     let keys: Vec<PolicyKey> = fresh.chain(earlier.open.iter().map(|item| &item.policy)).cloned().collect();
     let roles = client.permissions(stop).await.map_err(|error| Break::graph(&error, "signing in"))?;
     let mut looked = Looked {
