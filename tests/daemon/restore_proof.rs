@@ -9,7 +9,7 @@ use atlasd::sandbox::control::Truth;
 use atlasd::sandbox::{Policies, SandboxConfig, TenantSpec};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Client, run_id};
+use crate::bed::{Bed, Client};
 use crate::restore::{items, restored, snapshot};
 
 mod budget;

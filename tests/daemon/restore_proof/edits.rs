@@ -1,9 +1,9 @@
 //! Edits in the portal while a restore is under way, for every type that is written as a whole.
 
-use atlasd::sandbox::{Edit, ScheduledEdit, When};
+use atlasd::sandbox::{Edit, Fault, FaultKind, Gate, GateState, On, ScheduledEdit, Step, When};
 
 use super::*;
-use crate::bed::block_on;
+use crate::bed::{block_on, run_id, tick};
 use crate::support::for_each_engine;
 
 /// For every type with an action, a policy that can be written and has something.
@@ -95,5 +95,49 @@ for_each_engine!(an_edit_between_the_plan_and_the_last_look_is_seen_and_survives
             }
         }
         assert_eq!(bed.sandbox.state().writes_of(SINGLE_TENANT).len(), untouched);
+    });
+});
+
+for_each_engine!(an_edit_right_after_the_write_is_seen_and_survives, |engine| {
+    let bed = Bed::with(engine, world(Policies::PerType(1)), QUICK);
+    let state = bed.sandbox.state();
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    let keys = policies(&bed);
+    block_on(async {
+        let (_, tenant) = client.single().await;
+        let id = snapshot(&client, tenant).await;
+        keys.iter().for_each(|key| set(&bed, key, vec![group_item(&bed, row(&key.0), 1)]));
+        let mut gates = BTreeMap::new();
+        for (at, key) in keys.iter().enumerate() {
+            let gate = Gate::at(Step::WriteApplied).tenant(SINGLE_TENANT).policy(&key.0, &key.1);
+            gates.insert(state.place_gate(gate), key);
+            // Of every second one the daemon does not even hear that it was applied.
+            if at % 2 == 0 {
+                let fault = Fault::new(FaultKind::CloseAfter).on(On::Write).times(1);
+                state.add_fault(fault.policy_type(&key.0).policy_id(&key.1));
+            }
+        }
+        let inputs = json!({"snapshot_id": id, "policy_ids": ids(&keys), "allow_widening": true});
+        let request = json!({"type": "assignments.restore", "tenant_id": tenant, "inputs": inputs});
+        let run = run_id(&client.post("/runs", request).await);
+        while client.get(&format!("/runs/{run}")).await.body["status"] != "completed" {
+            let held = state.gates().into_iter().filter(|view| view.state == GateState::Holding);
+            for gate_id in held.map(|view| view.gate_id) {
+                let key = gates.remove(&gate_id).expect("each gate holds one write");
+                set(&bed, key, vec![group_item(&bed, row(&key.0), 2)]);
+                state.release_gate(gate_id).expect("it is there");
+            }
+            tick().await;
+        }
+        assert!(gates.is_empty(), "each was written: {gates:?}");
+        let items = items(&client, &json!({"id": run})).await;
+        let after = sets(&bed);
+        for (at, key) in keys.iter().enumerate() {
+            let expected = ["assignments.drifted_since_plan", "assignments.verify_mismatch"][at % 2];
+            assert_eq!(code(&items[key]), expected, "{}", items[key]);
+            assert_eq!(after[key], direct(key, &[group_item(&bed, row(&key.0), 2)]), "{}", items[key]);
+        }
+        assert_eq!(state.writes_of(SINGLE_TENANT).len(), keys.len(), "none was written twice");
     });
 });

@@ -3,7 +3,7 @@
 use atlasd::sandbox::{Edit, Fault, FaultKind};
 
 use super::*;
-use crate::bed::block_on;
+use crate::bed::{block_on, run_id};
 use crate::support::for_each_engine;
 
 for_each_engine!(what_widens_is_written_only_when_it_is_allowed, |engine| {
