@@ -20,4 +20,5 @@ mod instances;
 mod outage;
 mod reconcile;
 mod restore;
+mod restore_proof;
 mod retention;

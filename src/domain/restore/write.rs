@@ -5,9 +5,9 @@
 //! policy bare where that can be helped:
 //!
 //! 1. what is new on targets that the policy does not have, one POST each;
-//! 2. what changes on a target that it has: a DELETE of the old one, then at once a POST of the new one. The id of an
-//!    assignment is made of policy and target, so that a POST first would meet the old one (409), or take its place,
-//!    and then the DELETE would remove the new one;
+//! 2. what changes on a group or target that it has: a DELETE of the old one, then at once a POST of the new one. The
+//!    id of an assignment is made of policy and group, included or excluded, so that a POST first would meet the old
+//!    one (409), or take its place, and then the DELETE would remove the new one;
 //! 3. what is not wanted any more, one DELETE each.
 //!
 //! After any number of these calls the same function gives the rest of them.
@@ -121,7 +121,7 @@ fn one_by_one(
     let missing: Vec<_> = distinct(wanted).into_iter().filter(|it| !have.contains(it)).collect();
     let (mut additions, mut changes) = (Vec::new(), Vec::new());
     for new in missing {
-        let in_its_place: Vec<_> = surplus.extract_if(.., |old| old.same_place(new)).collect();
+        let in_its_place: Vec<_> = surplus.extract_if(.., |old| has_its_id(old, new)).collect();
         if in_its_place.is_empty() {
             additions.push(post(new));
         } else {
@@ -131,6 +131,12 @@ fn one_by_one(
     }
     // ORDER: new ones first and deletions last, so that the policy is never bare in between.
     additions.into_iter().chain(changes).chain(surplus.into_iter().filter_map(delete)).collect()
+}
+
+/// Whether the service would name both alike: its ids say which group is meant, not whether it is left out.
+fn has_its_id(old: &Assignment, new: &Assignment) -> bool {
+    let group = old.target.group_id();
+    old.same_place(new) || (group.is_some() && group == new.target.group_id())
 }
 
 /// One for each target and intent: the service ignores a second one.

@@ -90,6 +90,20 @@ struct Sent {
     /// Since when nothing of this policy has been on its way to Graph: the end of the last call, and after a crash the
     /// begin of this look.
     quiet_since: Instant,
+    /// Why the latest write has no certain end, where an answer, or the want of one, says so.
+    doubt: Option<GraphError>,
+}
+
+impl Sent {
+    /// What is wrong with a policy: where Graph kept a write from taking effect, that and not its consequence.
+    fn reason(&self, failure: Failure) -> Failure {
+        match &self.doubt {
+            Some(error) if failure.code == Code::AssignmentsVerifyMismatch => {
+                error.failure("the write did not take effect; restore it again")
+            }
+            _ => failure,
+        }
+    }
 }
 
 impl Carrier<'_> {
@@ -128,6 +142,7 @@ impl Carrier<'_> {
             sending: Sending::InDoubt,
             times: u32::from(it.entry.state == ItemState::Sent),
             quiet_since: self.now(),
+            doubt: None,
         };
         let mut wait = *limits.verify_wait;
         loop {
@@ -166,6 +181,7 @@ impl Carrier<'_> {
                     return Ok(Ok(()));
                 }
                 Step::Fail(failure) => {
+                    let failure = sent.reason(failure);
                     self.end(it, ItemState::Failed, shown, Some(failure)).await?;
                     return Ok(Ok(()));
                 }
@@ -218,6 +234,7 @@ impl Carrier<'_> {
         it.base = base;
         sent.times += 1;
         sent.sending = Sending::Applied;
+        sent.doubt = None;
         let mut applied = 0;
         for call in writes(row, &policy.policy_id, live, &it.wanted) {
             self.may_act()?;
@@ -242,6 +259,7 @@ impl Carrier<'_> {
                         "a write has no certain end; the policy is read until it shows what became of it"
                     );
                     sent.sending = Sending::InDoubt;
+                    sent.doubt = Some(error);
                     break;
                 }
             }

@@ -188,6 +188,16 @@ fn one_by_one_adds_first_changes_in_place_and_deletes_last() {
 }
 
 #[test]
+fn a_group_that_is_to_be_left_out_is_taken_away_first() {
+    let row = row("autopilotProfile");
+    let had = live(&set([plain(group(0)), plain(excluded(1))]));
+    let calls = writes(row, "p", &had, &set([plain(excluded(0)), plain(group(1)), plain(group(2))]));
+    let methods: Vec<_> = calls.iter().map(|call| call.method).collect();
+    use WriteMethod::{Delete, Post};
+    assert_eq!(methods, [Post, Delete, Post, Delete, Post], "the ids of both are the same");
+}
+
+#[test]
 fn what_has_no_id_cannot_be_deleted_one_by_one() {
     let row = row("autopilotProfile");
     let mut had = live(&set([plain(group(0)), plain(group(1)), inherited(group(2))]));
