@@ -19,4 +19,5 @@ mod instances;
 mod outage;
 mod reconcile;
 mod restore;
+mod restore_crash;
 mod retention;
