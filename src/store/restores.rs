@@ -110,7 +110,7 @@ impl Store {
         self.spawn(async move { replaced::replaced_snapshot(&backend, run).await }).await
     }
 
-    /// What a run left behind on the policies that it wrote, as it read it back.
+    /// What a run left behind on the policies that it wrote, as it read it back; where it could not, what it sent.
     pub async fn verified_hashes(
         &self,
         run: RunId,

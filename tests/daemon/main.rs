@@ -21,4 +21,5 @@ mod outage;
 mod reconcile;
 mod restore;
 mod restore_proof;
+mod restore_crash;
 mod retention;

@@ -98,7 +98,8 @@ fn snapshot_hashes(bed: &Bed) -> BTreeMap<(String, String), String> {
     hashes(&bed.sandbox.state().expected(SINGLE_TENANT))
 }
 
-fn hashes(truth: &atlasd::sandbox::control::Truth) -> BTreeMap<(String, String), String> {
+/// The normal forms of all policies, hashed.
+pub fn hashes(truth: &atlasd::sandbox::control::Truth) -> BTreeMap<(String, String), String> {
     truth
         .iter()
         .map(|((policy_type, policy_id), items)| {

@@ -207,11 +207,12 @@ pub async fn verified_hashes(
     backend: &Backend,
     run: RunId,
 ) -> Result<BTreeMap<PolicyKey, AssignmentsHash>, StoreError> {
-    // One that an earlier attempt wrote, and a later one found as wanted, is skipped: its base is what was read.
+    // One that an earlier attempt wrote, and a later one found as wanted, is skipped: its base is what was read. One
+    // that was written and never verified (a cancel, a read that failed) counts when it has what was sent.
     const TEXT: &str = "SELECT i.policy_type, i.policy_id, \
-         CASE i.state WHEN 'verified' THEN i.verified_hash ELSE i.base_hash END AS hash FROM restore_items i \
-         WHERE i.operation_run_id = $1 AND i.replaced_hash IS NOT NULL AND i.base_hash IS NOT NULL \
-         AND i.state IN ('verified', 'skipped')";
+         CASE i.state WHEN 'verified' THEN i.verified_hash WHEN 'skipped' THEN i.base_hash ELSE i.sent_hash END \
+         AS hash FROM restore_items i WHERE i.operation_run_id = $1 AND i.replaced_hash IS NOT NULL \
+         AND i.base_hash IS NOT NULL AND (i.state = 'skipped' OR i.sent_hash IS NOT NULL)";
     hashes(backend, "reading what a restore left behind", TEXT, run).await
 }
 
