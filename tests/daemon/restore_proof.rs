@@ -22,8 +22,9 @@ mod refusals;
 /// A policy: its type and its id.
 type Key = (String, String);
 
-/// A quick bed for many writes: a short wait for what was written, and budgets that hold nobody up.
-const QUICK: &str = "[restore]\nverify_timeout = \"2s\"\nverify_wait = \"20ms\"\nverify_wait_max = \"200ms\"\n\
+/// A quick bed for many writes: a short wait for what was written (longer than the pauses that a 429 makes), and budgets
+/// that hold nobody up.
+const QUICK: &str = "[restore]\nparallel = 16\nverify_timeout = \"4s\"\nverify_wait = \"20ms\"\nverify_wait_max = \"200ms\"\n\
     policies_max = 1000\n[graph]\nbackoff_base = \"20ms\"\nbackoff_max = \"200ms\"\ncall_timeout = \"2s\"\n\
     calls_per_20s = 1000000\nwrites_per_20s = 100000\ncalls_per_second_global = 100000\n";
 

@@ -128,7 +128,6 @@ impl Illness {
             FaultKind::Status { status: 401, .. } => &["graph.auth_failed"],
             FaultKind::Status { .. } => &["graph.unavailable"],
             FaultKind::CloseBefore => &["graph.network"],
-            FaultKind::CutJson => &["graph.protocol"],
             // Gone: the policy for a write or a read, and nothing at all for a deletion.
             FaultKind::NotFound => {
                 &["graph.not_found", "assignments.policy_missing", "assignments.verify_mismatch"]
@@ -192,12 +191,12 @@ fn illness(chance: &mut Chance) -> (Illness, Fault) {
         return (Illness { kind: kind.clone(), lasting: true }, Fault::new(kind).on(On::Write));
     }
     if chance.once_in(12) {
-        let kind = match chance.below(5) {
+        // None that breaks a whole batch: its neighbours could not be read either.
+        let kind = match chance.below(4) {
             0 => FaultKind::Forbidden,
             1 => FaultKind::Status { status, retry_after: None },
             2 => FaultKind::Throttled { retry_after: None },
-            3 => FaultKind::NotFound,
-            _ => FaultKind::CutJson,
+            _ => FaultKind::NotFound,
         };
         let fault = Fault::new(kind.clone()).on(On::Nav).skip(chance.below(4) as u32);
         return (Illness { kind, lasting: true }, fault);
