@@ -10,6 +10,7 @@ mod process;
 mod proxy;
 
 mod actors;
+mod canaries;
 mod crash;
 mod drain;
 mod duplicates;

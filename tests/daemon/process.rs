@@ -14,22 +14,22 @@ pub struct Process {
 impl Process {
     /// Starts `atlasd serve` on the bed's ledger and waits until it admits work.
     pub async fn start(bed: &Bed) -> Self {
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(bed.directory.path().join("daemon.log"))
-            .expect("the directory is writable");
-        Self::spawn(bed, log.into()).await
+        Self::spawn(bed, log_file(bed), "info").await
+    }
+
+    /// The same, telling all that it can tell in `daemon.log`.
+    pub async fn start_at_trace(bed: &Bed) -> Self {
+        Self::spawn(bed, log_file(bed), "trace").await
     }
 
     /// The same with a pipe for the log, whose reader has gone once the daemon admits work.
     pub async fn start_with_a_log_that_nobody_reads(bed: &Bed) -> Self {
-        let mut process = Self::spawn(bed, Stdio::piped()).await;
+        let mut process = Self::spawn(bed, Stdio::piped(), "info").await;
         drop(process.child.stderr.take());
         process
     }
 
-    async fn spawn(bed: &Bed, log: Stdio) -> Self {
+    async fn spawn(bed: &Bed, log: Stdio, level: &str) -> Self {
         let address = free_address();
         let child = Command::new(env!("CARGO_BIN_EXE_atlasd"))
             .arg("serve")
@@ -37,6 +37,7 @@ impl Process {
             .arg("--config")
             .arg(bed.config_path())
             .args(["--database-url", &bed.database.url_text()])
+            .env("ATLASD_LOG", level)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -99,6 +100,15 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn log_file(bed: &Bed) -> Stdio {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(bed.directory.path().join("daemon.log"))
+        .expect("the directory is writable");
+    log.into()
 }
 
 /// An address that is free now.
