@@ -21,6 +21,6 @@ mod instances;
 mod outage;
 mod reconcile;
 mod restore;
-mod restore_proof;
 mod restore_crash;
+mod restore_proof;
 mod retention;
