@@ -221,8 +221,10 @@ pub async fn planned_hashes(
     backend: &Backend,
     run: RunId,
 ) -> Result<BTreeMap<PolicyKey, AssignmentsHash>, StoreError> {
+    // What the plan said it would not touch is not carried out either, whatever it had; a guard may be lifted.
     const TEXT: &str = "SELECT i.policy_type, i.policy_id, i.base_hash AS hash FROM restore_items i \
-         WHERE i.operation_run_id = $1 AND i.base_hash IS NOT NULL AND EXISTS \
+         WHERE i.operation_run_id = $1 AND i.base_hash IS NOT NULL \
+         AND (i.state <> 'failed' OR i.code = 'assignments.guard_blocked') AND EXISTS \
          (SELECT 1 FROM operation_runs r JOIN restore_runs a ON a.operation_run_id = r.id \
          AND a.lease_token = r.lease_token WHERE r.id = $1 AND r.status = 'completed' AND a.state = 'finished' \
          AND a.dry_run)";
