@@ -26,9 +26,9 @@ const TYPES: [(&str, usize); 6] = [
 ];
 /// Of them, those that the restores write.
 const WRITTEN: [&str; 2] = ["compliancePolicy", "termsAndConditions"];
-/// No retries: each fault is to end in a run.
+/// No retries: each fault is to end in a run. Budgets that none of them waits for.
 const CONFIG: &str = "[execution]\nheartbeat = \"200ms\"\nlease = \"5s\"\npoll = \"100ms\"\nattempts_max = 1\n\
-     [graph]\nbackoff_base = \"10ms\"\nbackoff_max = \"50ms\"\nwrites_per_20s = 10000\n\
+     [graph]\nbackoff_base = \"10ms\"\nbackoff_max = \"50ms\"\ncalls_per_20s = 100000\nwrites_per_20s = 10000\n\
      [restore]\nverify_timeout = \"300ms\"\nverify_wait = \"50ms\"\n";
 
 fn bed(engine: Engine) -> Bed {
@@ -36,6 +36,7 @@ fn bed(engine: Engine) -> Bed {
     let policies = TYPES.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect();
     config.tenants = vec![TenantSpec::new(SINGLE_TENANT, "Contoso Test", Policies::Exactly(policies))];
     (config.page_size, config.page_size_max, config.assignments_page_size) = (3, 3, 2);
+    (config.throttle.calls_max, config.throttle.tenant_calls_max) = (100_000, 100_000);
     (config.throttle.writes_max, config.throttle.tenant_writes_max) = (10_000, 10_000);
     Bed::with(engine, config, CONFIG)
 }
