@@ -48,8 +48,11 @@ async fn restore(attempt: &Attempt) -> Result<Work, Break> {
         return Err(Break::not_canonical());
     }
     let work = match planned_and_carried_out(attempt, &client, &tenant, &inputs).await {
-        // What made it impossible ends the adapter run too.
-        Err(Break::End(AttemptEnd::Done(work))) => work,
+        // What made it impossible ends the adapter run too; what was done before counts all the same.
+        Err(Break::End(AttemptEnd::Done(work))) => {
+            let journal = store.journal(attempt.run.id).await?;
+            Work { counts: plan::counts(journal.iter().map(|item| item.state), 0), ..work }
+        }
         worked => worked?,
     };
     if work.transient && attempt.tries_left() {
@@ -194,6 +197,7 @@ fn make_plan(
         policies_max: attempt.config.restore.policies_max.saturating_sub(earlier.writes),
         complete_types: &source.complete_types,
         directory: &looked.directory,
+        replaced: source.replaced,
         expected,
     };
     let policies = source.items.iter().filter(|item| !earlier.known.contains(&item.policy));

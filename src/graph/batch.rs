@@ -118,7 +118,8 @@ impl GraphClient {
         let cost = u32::try_from(requests.len()).expect("a batch holds at most 20 requests");
         let body = json!({ "requests": requests });
         let url = self.cloud.call_url("/$batch");
-        let call = Call { method: Method::POST, url, body: Some(&body), cost: Cost::reads(cost) };
+        let cost = Cost::reads(cost);
+        let call = Call { method: Method::POST, url, body: Some(&body), cost, no_later_than: None };
         let (responses, bearer) = self
             .retried(&call, cancel, |answer, bearer| Ok((self.responses(answer)?, bearer.clone())))
             .await?;

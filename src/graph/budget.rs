@@ -142,6 +142,16 @@ impl TenantBudget {
         }
     }
 
+    /// A write's place alone: what may take long is waited for before the last look at what the write replaces.
+    ///
+    /// # Errors
+    /// As [`TenantBudget::admit`].
+    pub(super) async fn write_place(&self, cancel: &CancellationToken) -> Result<Spent<'_>, GraphError> {
+        let place = self.writes.take(1, cancel).await?;
+        self.outwait_pause(cancel).await?;
+        Ok(place)
+    }
+
     /// Stops all calls of the tenant for `wait`, at most for the longest pause that is kept.
     pub(super) fn pause_for(&self, wait: Duration) {
         let until = Instant::now() + wait.min(self.pauses.kept_max);

@@ -43,11 +43,13 @@ pub(super) struct Call<'a> {
     pub(super) body: Option<&'a Value>,
     /// What it counts against the budget.
     pub(super) cost: Cost,
+    /// Not sent after this moment: what it was decided by is too old then.
+    pub(super) no_later_than: Option<tokio::time::Instant>,
 }
 
 impl Call<'_> {
     pub(super) fn get(url: Url) -> Self {
-        Self { method: Method::GET, url, body: None, cost: Cost::reads(1) }
+        Self { method: Method::GET, url, body: None, cost: Cost::reads(1), no_later_than: None }
     }
 }
 
@@ -191,6 +193,9 @@ impl GraphClient {
         trace(&mut request);
         let unsent = |error| Unanswered { error, unsent: true };
         let _admission = self.state.budget.admit(call.cost, cancel).await.map_err(unsent)?;
+        if call.no_later_than.is_some_and(|latest| tokio::time::Instant::now() > latest) {
+            return Err(unsent(GraphError::local(Code::GraphThrottled, true)));
+        }
         self.calls.fetch_add(1, Ordering::Relaxed);
         let answer = tokio::select! {
             biased;

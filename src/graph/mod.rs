@@ -41,4 +41,4 @@ pub use client::GraphClient;
 pub use error::GraphError;
 pub use live::LiveAssignments;
 pub use service::{GraphService, GraphSetupError};
-pub use write::WriteFate;
+pub use write::{WriteFate, WritePlace};

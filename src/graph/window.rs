@@ -129,6 +129,11 @@ impl Spent<'_> {
     pub(super) fn sent(&mut self) {
         self.sent = true;
     }
+
+    /// It did not leave after all.
+    pub(super) fn not_sent(&mut self) {
+        self.sent = false;
+    }
 }
 
 impl Drop for Spent<'_> {

@@ -45,6 +45,7 @@ fn of(fate: WriteFate) -> (&'static str, Option<GraphError>) {
         WriteFate::Applied => ("applied", None),
         WriteFate::NotApplied(error) => ("not applied", Some(error)),
         WriteFate::Unknown(error) => ("unknown", Some(error)),
+        WriteFate::Late => ("late", None),
     }
 }
 

@@ -39,6 +39,8 @@ pub struct PlanRequest<'a> {
     pub complete_types: &'a BTreeSet<String>,
     /// What exists in the tenant.
     pub directory: &'a Directory,
+    /// Whether the snapshot holds what a restore replaced: it names its policies, as `policy_ids` does.
+    pub replaced: bool,
     /// When a plan is carried out: the hash of each policy's direct assignments that it showed.
     pub expected: Option<&'a BTreeMap<PolicyKey, AssignmentsHash>>,
 }
@@ -170,7 +172,8 @@ fn decide(
         return Decision::Unchanged;
     }
     let row = policy_types::find(&item.policy.policy_type).expect("an unknown type is refused before");
-    let named = inputs.policy_ids.as_ref().is_some_and(|ids| ids.contains(&item.policy.policy_id));
+    let by_id = inputs.policy_ids.as_ref().is_some_and(|ids| ids.contains(&item.policy.policy_id));
+    let named = request.replaced || by_id;
     let subject = Subject {
         row,
         named,

@@ -18,11 +18,14 @@ use crate::domain::policy_types;
 use crate::domain::restore::journal::{Seen, Sending, Step, next_step};
 use crate::domain::restore::write::writes;
 use crate::domain::restore::{ItemState, JournalItem, LivePolicy};
-use crate::graph::{GraphClient, GraphError, LiveAssignments, WriteFate, forecast};
+use crate::graph::{GraphClient, GraphError, LiveAssignments, WriteFate, WritePlace, forecast};
 use crate::store::ItemEnd;
 
 /// Writes of one policy in one attempt at the most: the second only when the first one was never applied.
 const WRITES_MAX: u32 = 2;
+/// How old a look at a policy may be when its write leaves. Graph has no ETag: what somebody changes within this time is
+/// overwritten, so it is as short as a call on a slow line allows.
+const LOOK_FRESH: Duration = Duration::from_millis(500);
 
 /// A policy to carry out.
 pub struct Todo {
@@ -92,6 +95,10 @@ struct Sent {
     quiet_since: Instant,
     /// Why the latest write has no certain end, where an answer, or the want of one, says so.
     doubt: Option<GraphError>,
+    /// The latest write was certainly not applied: what is next is decided as if none had been sent.
+    unapplied: bool,
+    /// Such writes, one after another.
+    refusals: u32,
 }
 
 impl Sent {
@@ -115,7 +122,7 @@ impl Carrier<'_> {
             // No try is left: the policy ends with what is known of it.
             Err(error) if !(error.transient && self.attempt.tries_left()) => {
                 let subject = match it.entry.state {
-                    ItemState::Sent => "the policy was written and could not be read back",
+                    ItemState::Sent => "the policy may have been written and could not be read back",
                     _ => "the policy could not be restored",
                 };
                 self.end(&it, ItemState::Failed, None, Some(error.failure(subject))).await?;
@@ -143,6 +150,13 @@ impl Carrier<'_> {
             times: u32::from(it.entry.state == ItemState::Sent),
             quiet_since: self.now(),
             doubt: None,
+            unapplied: false,
+            refusals: 0,
+        };
+        // Its turn may take long to come: the policy is looked at after it.
+        let mut place = match it.entry.state {
+            ItemState::Planned => Some(self.place().await?),
+            _ => None,
         };
         let mut wait = *limits.verify_wait;
         loop {
@@ -170,13 +184,14 @@ impl Carrier<'_> {
                 may_write_again: sent.times < WRITES_MAX,
             };
             let shown = live.as_ref().map(|live| live.assignments.direct());
-            match next_step(&it.entry, &seen) {
+            let unsent = JournalItem { state: ItemState::Planned, ..it.entry.clone() };
+            match next_step(if sent.unapplied { &unsent } else { &it.entry }, &seen) {
                 Step::Nothing => return Ok(Ok(())),
-                Step::MarkSkipped => {
+                Step::MarkSkipped if !sent.unapplied => {
                     self.end(it, ItemState::Skipped, None, None).await?;
                     return Ok(Ok(()));
                 }
-                Step::MarkVerified => {
+                Step::MarkVerified | Step::MarkSkipped => {
                     self.end(it, ItemState::Verified, shown, None).await?;
                     return Ok(Ok(()));
                 }
@@ -190,15 +205,33 @@ impl Carrier<'_> {
                     wait = (wait * 2).min(*limits.verify_wait_max);
                 }
                 Step::WriteNow => {
+                    let Some(own) = place.take() else {
+                        place = Some(self.place().await?);
+                        continue;
+                    };
                     let live = live.expect("nothing is written to a policy that is not there");
-                    if let Err(refused) = self.write(row, it, &live, &mut sent).await? {
+                    if let Err(refused) = self.write(row, it, &live, &mut sent, own).await? {
                         self.end(it, ItemState::Failed, None, Some(refused)).await?;
                         return Ok(Ok(()));
+                    }
+                    if let Some(error) = sent.doubt.clone().filter(|_| sent.unapplied) {
+                        sent.refusals += 1;
+                        let stop = self.attempt.stop.token();
+                        match self.client.before_next_write(sent.refusals, &error, stop).await {
+                            Err(error) if error.is_cancelled() => return Err(Break::stopped()),
+                            Err(error) => return Ok(Err(error)),
+                            Ok(()) => {}
+                        }
                     }
                     wait = *limits.verify_wait;
                 }
             }
         }
+    }
+
+    async fn place(&self) -> Result<WritePlace<'_>, Break> {
+        let place = self.client.write_place(self.attempt.stop.token()).await;
+        place.map_err(|error| Break::graph(&error, "waiting for the budget of writes"))
     }
 
     /// Reads the policy's assignments; the set that is read here is what the next step is decided by.
@@ -222,6 +255,7 @@ impl Carrier<'_> {
         it: &mut Todo,
         live: &LivePolicy,
         sent: &mut Sent,
+        place: WritePlace<'_>,
     ) -> Result<Result<(), Failure>, Break> {
         let attempt = self.attempt;
         let policy = &it.entry.policy;
@@ -234,16 +268,32 @@ impl Carrier<'_> {
         it.base = base;
         sent.times += 1;
         sent.sending = Sending::Applied;
-        sent.doubt = None;
+        (sent.doubt, sent.unapplied) = (None, false);
+        let mut place = Some(place);
         let mut applied = 0;
         for call in writes(row, &policy.policy_id, live, &it.wanted) {
             self.may_act()?;
-            let fate = self.client.write(&call, attempt.stop.token()).await;
+            let stop = attempt.stop.token();
+            let fate = match place.take() {
+                Some(place) => self.client.write_fresh(&call, place, LOOK_FRESH, stop).await,
+                // A further call adds or takes away one assignment, and overwrites nothing else.
+                None => self.client.write(&call, stop).await,
+            };
             sent.quiet_since = self.now();
             match fate {
                 WriteFate::Applied => applied += 1,
                 WriteFate::NotApplied(error) | WriteFate::Unknown(error) if error.is_cancelled() => {
                     return Err(Break::stopped());
+                }
+                WriteFate::Late => {
+                    sent.times -= 1;
+                    sent.unapplied = true;
+                    break;
+                }
+                WriteFate::NotApplied(error) if error.transient && applied == 0 => {
+                    sent.times -= 1;
+                    (sent.doubt, sent.unapplied) = (Some(error), true);
+                    break;
                 }
                 WriteFate::NotApplied(error) if !error.transient && error.code != Code::GraphConflict => {
                     let subject = match applied {

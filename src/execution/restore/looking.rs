@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::Attempt;
 use super::super::breaks::Break;
-use super::super::conclude::{AttemptEnd, Work};
+use super::super::conclude::Work;
 use super::Earlier;
 use super::source::Source;
 use crate::actors::Progress;
@@ -85,7 +85,8 @@ pub async fn look(
         to_read.retain(|policy| !looked.policies.contains_key(policy));
     }
     looked.read(attempt, client, to_read).await?;
-    looked.look_up(attempt, client, inputs, source, roles.as_ref()).await?;
+    let fresh: BTreeSet<_> = keys.into_iter().filter(|policy| !earlier.known.contains(policy)).collect();
+    looked.look_up(attempt, client, inputs, source, roles.as_ref(), &fresh).await?;
     Ok(looked)
 }
 
@@ -98,8 +99,7 @@ impl Looked {
         for row in rows {
             let to_write = missing_to_write(roles, row).filter(|_| !inputs.dry_run);
             let Some(missing) = missing_to_read(roles, row).or(to_write) else { continue };
-            let message = format!("the application lacks {missing}: grant it, with admin consent");
-            let failure = Failure::new(Code::GraphPermissionMissing, &message);
+            let failure = lacking(missing);
             for policy in keys.iter().filter(|policy| policy.policy_type == row.key) {
                 self.policies.insert(policy.clone(), Err(failure.clone()));
             }
@@ -138,11 +138,7 @@ impl Looked {
 
     fn unread(&mut self, error: &GraphError) -> Failure {
         let failure = error.failure("a policy could not be read");
-        self.unread.push(failure.clone());
-        if error.transient {
-            self.transient.push(failure.clone());
-            self.retry_after = self.retry_after.max(error.retry_after);
-        }
+        self.note(error, &failure);
         failure
     }
 
@@ -154,35 +150,74 @@ impl Looked {
         inputs: &RestoreInputs,
         source: &Source,
         roles: Option<&BTreeSet<String>>,
+        fresh: &BTreeSet<PolicyKey>,
     ) -> Result<(), Break> {
         let mut lookups = Lookups::default();
-        for item in source.items.iter().filter(|item| self.policies.contains_key(&item.policy)) {
+        for item in source.items.iter().filter(|item| fresh.contains(&item.policy)) {
             lookups.add_snapshot(&item.snapshot, &inputs.group_map);
         }
         if inputs.mode == RestoreMode::Merge {
-            for live in self.policies.values().filter_map(|live| live.as_ref().ok()?.as_ref()) {
+            let live = fresh.iter().filter_map(|policy| self.policies.get(policy)?.as_ref().ok()?.as_ref());
+            for live in live {
                 lookups.add_live(&live.assignments);
             }
         }
         let missing = roles.map(|roles| Permissions::missing(roles, []));
-        let lacks = |permission: Option<&'static str>| match permission {
-            None => Ok(()),
-            Some(permission) => {
-                let message = format!("the application lacks {permission}: grant it, with admin consent");
-                Err(Break::End(AttemptEnd::failed(Code::GraphPermissionMissing, &message)))
-            }
-        };
         let stop = attempt.stop.token();
         if !lookups.group_ids.is_empty() {
-            lacks(missing.as_ref().and_then(|missing| missing.missing_for_groups))?;
-            let groups = client.existing_groups(&lookups.group_ids, stop).await;
-            self.directory.groups = groups.map_err(|error| Break::graph(&error, "looking up groups"))?;
+            match missing.as_ref().and_then(|missing| missing.missing_for_groups) {
+                Some(permission) => self.refuse(fresh, &lacking(permission)),
+                None => match client.existing_groups(&lookups.group_ids, stop).await {
+                    Ok(groups) => self.directory.groups = groups,
+                    Err(error) => self.not_looked_up(fresh, &error, "groups could not be looked up")?,
+                },
+            }
         }
         if !lookups.filter_ids.is_empty() {
-            lacks(missing.as_ref().and_then(|missing| missing.missing_for_filters))?;
-            let filters = client.filters(stop).await;
-            self.directory.filters = filters.map_err(|error| Break::graph(&error, "looking up filters"))?;
+            match missing.as_ref().and_then(|missing| missing.missing_for_filters) {
+                Some(permission) => self.refuse(fresh, &lacking(permission)),
+                None => match client.filters(stop).await {
+                    Ok(filters) => self.directory.filters = filters,
+                    Err(error) => self.not_looked_up(fresh, &error, "filters could not be looked up")?,
+                },
+            }
         }
         Ok(())
     }
+
+    /// What cannot be known of groups or filters stops what is to be planned; what an earlier attempt left open goes
+    /// on.
+    fn not_looked_up(
+        &mut self,
+        fresh: &BTreeSet<PolicyKey>,
+        error: &GraphError,
+        what: &str,
+    ) -> Result<(), Break> {
+        if error.is_cancelled() {
+            return Err(Break::stopped());
+        }
+        let failure = error.failure(what);
+        self.note(error, &failure);
+        self.refuse(fresh, &failure);
+        Ok(())
+    }
+
+    fn refuse(&mut self, policies: &BTreeSet<PolicyKey>, failure: &Failure) {
+        for policy in policies {
+            self.policies.insert(policy.clone(), Err(failure.clone()));
+        }
+    }
+
+    fn note(&mut self, error: &GraphError, failure: &Failure) {
+        self.unread.push(failure.clone());
+        if error.transient {
+            self.transient.push(failure.clone());
+            self.retry_after = self.retry_after.max(error.retry_after);
+        }
+    }
+}
+
+fn lacking(permission: &str) -> Failure {
+    let message = format!("the application lacks {permission}: grant it, with admin consent");
+    Failure::new(Code::GraphPermissionMissing, &message)
 }

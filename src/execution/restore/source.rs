@@ -10,7 +10,7 @@ use crate::domain::failure::Code;
 use crate::domain::identity::RestoreInputs;
 use crate::domain::restore::plan::PolicyInput;
 use crate::ids::SnapshotId;
-use crate::store::{PageRequest, Tenant};
+use crate::store::{PageRequest, SnapshotKind, Tenant};
 
 /// Policies read from the ledger at once.
 const PAGE: usize = 1000;
@@ -23,6 +23,8 @@ pub struct Source {
     pub complete_types: BTreeSet<String>,
     /// Whether it was taken from the tenant's own directory.
     pub same_directory: bool,
+    /// Whether it holds what a restore replaced.
+    pub replaced: bool,
 }
 
 /// Reads the snapshot. One that is gone, or of another tenant, restores nothing.
@@ -39,6 +41,7 @@ pub async fn load(attempt: &Attempt, tenant: &Tenant, inputs: &RestoreInputs) ->
         items: Vec::new(),
         complete_types: complete.map(|(policy_type, _)| policy_type.clone()).collect(),
         same_directory: snapshot.source_tenant.is_none_or(|directory| directory == tenant.external_id),
+        replaced: snapshot.kind == SnapshotKind::Replaced,
     };
     let mut cursor = None;
     loop {

@@ -141,3 +141,50 @@ for_each_engine!(an_edit_right_after_the_write_is_seen_and_survives, |engine| {
         assert_eq!(state.writes_of(SINGLE_TENANT).len(), keys.len(), "none was written twice");
     });
 });
+
+for_each_engine!(an_edit_while_a_throttled_write_waits_is_seen_and_survives, |engine| {
+    let bed = Bed::with(engine, exactly(&[("compliancePolicy", 1)]), QUICK);
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    let key = policy(&bed, "compliancePolicy", vec![group_item(&bed, row("compliancePolicy"), 0)]);
+    block_on(async {
+        let (_, tenant) = client.single().await;
+        let id = snapshot(&client, tenant).await;
+        set(&bed, &key, vec![group_item(&bed, row(&key.0), 1)]);
+        let throttled = FaultKind::Throttled { retry_after: Some("2".to_owned()) };
+        bed.sandbox.state().add_fault(Fault::new(throttled).on(On::Write).times(1));
+        let request = json!({"type": "assignments.restore", "tenant_id": tenant,
+            "inputs": {"snapshot_id": id, "policy_ids": [key.1]}});
+        let accepted = client.post("/runs", request).await;
+        let writes = || bed.sandbox.state().writes_of(SINGLE_TENANT);
+        while writes().is_empty() {
+            tick().await;
+        }
+        set(&bed, &key, vec![group_item(&bed, row(&key.0), 2)]);
+        let run = client.completed(run_id(&accepted)).await;
+        let items = items(&client, &run).await;
+        assert_eq!(code(&items[&key]), "assignments.drifted_since_plan", "{}", items[&key]);
+        assert_eq!(sets(&bed)[&key], direct(&key, &[group_item(&bed, row(&key.0), 2)]));
+        assert_eq!(writes().iter().filter(|write| write.applied).count(), 0, "{:?}", writes());
+    });
+});
+
+for_each_engine!(what_is_restored_by_name_alone_can_be_undone, |engine| {
+    let bed = Bed::with(engine, exactly(&[("roleScopeTag", 1)]), QUICK);
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    let key = policy(&bed, "roleScopeTag", vec![group_item(&bed, row("roleScopeTag"), 0)]);
+    block_on(async {
+        let (_, tenant) = client.single().await;
+        let id = snapshot(&client, tenant).await;
+        set(&bed, &key, vec![group_item(&bed, row(&key.0), 1)]);
+        let edited = sets(&bed);
+        let (run, items) = restore(&client, tenant, json!({"snapshot_id": id, "policy_ids": [key.1]})).await;
+        assert_eq!(items[&key]["state"], "verified", "{}", items[&key]);
+        assert_ne!(sets(&bed), edited);
+        let undone = client.post(&format!("/runs/{}/undo", run["id"]), json!({})).await;
+        let undone = client.completed(run_id(&undone)).await;
+        assert_eq!(undone["outcome"], "succeeded", "{undone}");
+        assert_eq!(sets(&bed), edited);
+    });
+});

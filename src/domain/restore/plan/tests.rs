@@ -48,6 +48,7 @@ impl Case {
             policies_max: self.policies_max,
             complete_types: &self.complete,
             directory: &self.directory,
+            replaced: false,
             expected: self.expected.as_ref(),
         };
         plan(&request, policies)
@@ -152,6 +153,7 @@ fn a_type_that_was_not_read_completely_restores_nothing_and_reads_nothing() {
         policies_max: 1,
         complete_types: &case.complete,
         directory: &case.directory,
+        replaced: false,
         expected: None,
     };
     assert!(!request.reads(&key("compliancePolicy", "p")) && request.reads(&key("intent", "p")));
