@@ -3,7 +3,7 @@
 //!
 //! A gate holds one call, the n-th that matches from its making on, and no other. What it holds is held outside the
 //! world's lock: everything else is served meanwhile. A held write is carried out after the release even when its
-//! client has gone, as a request that was on its way would be; [`Gates::discard`] forgets it instead.
+//! client has gone, as a request that was on its way would be; `Gates::discard` forgets it instead.
 //!
 //! As JSON (`POST /_sandbox/gates`), every field but `at` optional:
 //!

@@ -1,4 +1,4 @@
-//! From the normal form to Graph's JSON: the inverse of [`super::from_graph`].
+//! From the normal form to Graph's JSON: the inverse of `from_graph`.
 //!
 //! An item has its target, its intent and what else must survive, verbatim. Read-only fields (`source`, `sourceId`,
 //! time stamps) are not sent; an `id` is the caller's to add where a type wants it.
