@@ -154,7 +154,8 @@ fn fitting(row: &'static PolicyType) -> BoxedStrategy<Assignment> {
         .boxed()
 }
 
-/// A set that the type takes: one assignment in each place, direct ones alone.
+/// A set that the type takes: one assignment in each place, direct ones alone. Where assignments are written one by one
+/// they are named by their group, so that no policy has a group both included and excluded.
 pub fn fitting_set(row: &'static PolicyType) -> BoxedStrategy<AssignmentSet> {
     if row.write == Write::Patch {
         let members = proptest::collection::btree_set(0..GROUPS.len(), 0..3);
@@ -164,11 +165,14 @@ pub fn fitting_set(row: &'static PolicyType) -> BoxedStrategy<AssignmentSet> {
             .prop_map(|(members, scope)| set([plain(role(&Vec::from_iter(members), scope))]))
             .boxed();
     }
+    let by_group = matches!(row.write, Write::OneByOne { .. });
     proptest::collection::vec(fitting(row), 0..6)
-        .prop_map(|items| {
+        .prop_map(move |items| {
             let mut kept: Vec<Assignment> = Vec::new();
             for item in items {
-                if !kept.iter().any(|it| it.same_place(&item)) {
+                let group = item.target.group_id().filter(|_| by_group);
+                let meets = |it: &Assignment| group.is_some() && it.target.group_id() == group;
+                if !kept.iter().any(|it| it.same_place(&item) || meets(it)) {
                     kept.push(item);
                 }
             }

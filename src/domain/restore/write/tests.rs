@@ -268,7 +268,7 @@ proptest! {
             let rest = writes(row, "p", &live(&have), &wanted);
             prop_assert_eq!(&rest[..], &calls[done..], "{}", row.key);
             have = after(row, &have, call);
-            let in_place = had.iter().any(|old| wanted.iter().any(|new| old.same_place(new) && old != new));
+            let in_place = had.iter().any(|old| wanted.iter().any(|new| has_its_id(old, new) && old != new));
             let bare = have.is_empty() && !had.is_empty() && !wanted.is_empty();
             prop_assert!(!bare || in_place, "a policy that had and shall have something was bare");
         }
