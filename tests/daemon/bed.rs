@@ -1,5 +1,7 @@
 //! The test bed: a ledger of its own, a sandbox of its own, a daemon (in this process, or as a process), a client.
 
+#![allow(dead_code, reason = "every test binary that includes this file uses its own part of it")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -247,8 +249,17 @@ pub async fn tick() {
 }
 
 /// Waits until `condition` holds.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+    until_within(PATIENCE, what, condition).await;
+}
+
+/// Waits until `condition` holds, for as long as it may take.
+pub async fn until_within<F: Future<Output = bool>>(
+    patience: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) {
+    let deadline = tokio::time::Instant::now() + patience;
     while !condition().await {
         assert!(tokio::time::Instant::now() < deadline, "still not: {what}");
         tick().await;

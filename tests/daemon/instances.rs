@@ -1,67 +1,20 @@
 //! Several daemons as processes on one PostgreSQL: nothing is executed twice, and what dies or stands still is taken
 //! over in time, once, and by nobody while it lives.
 //!
-//! `ATLASD_TEST_RUNS` sets how many runs are executed (300 by default), `ATLASD_TEST_SECONDS` how long the load with
-//! stops lasts (15 by default).
+//! `ATLASD_TEST_SECONDS` sets how long the load with stops lasts (15 by default).
 
 use std::time::Duration;
 
-use atlasd::sandbox::{Policies, SandboxConfig, TenantSpec};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Client, block_on, run_id, until};
+use crate::bed::{Client, block_on, run_id, until};
+use crate::many::{bed_of, request, submit, tenants};
 use crate::process::Process;
 use crate::support::Engine;
 
 fn from_env(name: &str, default: usize) -> usize {
     std::env::var(name)
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: expected a number")))
-}
-
-fn external_id(index: usize) -> uuid::Uuid {
-    uuid::Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0000 | (index as u128 + 1))
-}
-
-fn bed_of(tenants: usize, latency: Duration, extra: &str) -> Bed {
-    let mut config = SandboxConfig::single(0);
-    config.latency = latency;
-    config.tenants = (0..tenants)
-        .map(|index| TenantSpec::new(external_id(index), "Instances", Policies::Total(40)))
-        .collect();
-    Bed::with(Engine::Postgres, config, extra)
-}
-
-async fn tenants(client: &Client, count: usize) -> Vec<i64> {
-    let workspace = client.workspace("contoso").await;
-    let mut tenants = Vec::new();
-    for index in 0..count {
-        tenants.push(client.tenant(workspace, external_id(index)).await);
-    }
-    tenants
-}
-
-const TYPES: [&str; 5] =
-    ["intent", "mobileApp", "compliancePolicy", "deviceConfiguration", "configurationPolicy"];
-
-/// The `index`th of many distinct requests.
-fn request(tenants: &[i64], index: usize) -> Value {
-    let tenant = tenants[index % tenants.len()];
-    let policy_type = TYPES[index / tenants.len() % TYPES.len()];
-    let inputs = json!({"policy_types": [policy_type], "policy_ids": [format!("policy-{index}")]});
-    json!({"type": "assignments.fetch", "tenant_id": tenant, "inputs": inputs})
-}
-
-async fn submit(client: &Client, requests: Vec<Value>) -> Vec<i64> {
-    let mut runs = Vec::new();
-    for some in requests.chunks(500) {
-        let answer = client.post("/runs/batch", json!({"requests": some})).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        for verdict in answer.body["verdicts"].as_array().expect("verdicts") {
-            assert_eq!(verdict["verdict"], "accepted", "{verdict}");
-            runs.push(verdict["run"]["id"].as_i64().expect("an id"));
-        }
-    }
-    runs
 }
 
 async fn attempts(client: &Client, run: i64) -> Vec<Value> {
@@ -81,38 +34,11 @@ async fn running(client: &Client, run: i64) -> Value {
     owner
 }
 
-#[test]
-fn two_instances_execute_each_run_once() {
-    let count = from_env("ATLASD_TEST_RUNS", 300);
-    let bed = bed_of(8, Duration::ZERO, "");
-    block_on(async {
-        let (one, other) = (Process::start(&bed).await, Process::start(&bed).await);
-        let client = one.client(&bed);
-        let tenants = tenants(&client, 8).await;
-        let runs = submit(&client, (0..count).map(|index| request(&tenants, index)).collect()).await;
-        for run in &runs {
-            client.completed(*run).await;
-        }
-        let one_each = "SELECT count(*) AS n FROM (SELECT run_id FROM run_attempts a JOIN operation_runs r \
-                        ON r.id = a.run_id WHERE r.tenant_id IS NOT NULL GROUP BY run_id HAVING count(*) = 1) x";
-        assert_eq!(bed.database.number(one_each), i64::try_from(count).unwrap(), "each took one attempt");
-        let overlapping = "SELECT count(*) AS n FROM run_attempts a JOIN operation_runs r ON r.id = a.run_id \
-             JOIN operation_runs s ON s.tenant_id = r.tenant_id JOIN run_attempts b ON b.run_id = s.id \
-             WHERE (a.run_id, a.lease_token) < (b.run_id, b.lease_token) \
-             AND a.started_at < b.ended_at AND b.started_at < a.ended_at";
-        assert_eq!(bed.database.number(overlapping), 0, "a tenant's attempts never overlap");
-        let workers = "SELECT count(DISTINCT instance_id) AS n FROM run_attempts a JOIN operation_runs r \
-             ON r.id = a.run_id WHERE r.tenant_id IS NOT NULL";
-        assert_eq!(bed.database.number(workers), 2, "both worked");
-        drop(other);
-    });
-    bed.cli(&["doctor"]);
-}
-
 /// With the default lease: 15 s are what the guarantee allows.
 #[test]
 fn the_runs_of_a_killed_instance_are_worked_on_again_within_15_s() {
-    let bed = bed_of(2, Duration::from_millis(250), "[execution]\nbackoff_base = \"100ms\"\n");
+    let bed =
+        bed_of(Engine::Postgres, 2, Duration::from_millis(250), "[execution]\nbackoff_base = \"100ms\"\n");
     block_on(async {
         let first = Process::start(&bed).await;
         let client = first.client(&bed);
@@ -139,7 +65,12 @@ fn the_runs_of_a_killed_instance_are_worked_on_again_within_15_s() {
 #[test]
 fn stops_that_are_shorter_than_the_lease_rescue_nothing() {
     let seconds = from_env("ATLASD_TEST_SECONDS", 15);
-    let bed = bed_of(4, Duration::from_millis(20), "[execution]\nheartbeat = \"500ms\"\nlease = \"6s\"\n");
+    let bed = bed_of(
+        Engine::Postgres,
+        4,
+        Duration::from_millis(20),
+        "[execution]\nheartbeat = \"500ms\"\nlease = \"6s\"\n",
+    );
     block_on(async {
         let processes = [Process::start(&bed).await, Process::start(&bed).await];
         let client = processes[0].client(&bed);
@@ -175,7 +106,7 @@ fn stops_that_are_shorter_than_the_lease_rescue_nothing() {
 
 #[test]
 fn an_instance_that_slept_too_long_changes_nothing() {
-    let bed = bed_of(1, Duration::from_millis(150), "");
+    let bed = bed_of(Engine::Postgres, 1, Duration::from_millis(150), "");
     block_on(async {
         let sleeper = Process::start(&bed).await;
         let client = sleeper.client(&bed);
@@ -209,7 +140,7 @@ fn many_instances_asked_for_the_same_have_one_winner() {
     const INSTANCES: usize = 8;
     const EACH: usize = 40;
     // Few connections each: a server takes a hundred.
-    let bed = bed_of(1, Duration::from_millis(100), "[database]\nconnections_max = 4\n");
+    let bed = bed_of(Engine::Postgres, 1, Duration::from_millis(100), "[database]\nconnections_max = 4\n");
     block_on(async {
         let mut processes = Vec::new();
         for _ in 0..INSTANCES {

@@ -6,6 +6,7 @@
 mod support;
 
 mod bed;
+mod many;
 mod process;
 mod proxy;
 

@@ -1,5 +1,7 @@
 //! A daemon as a process of its own, to be killed.
 
+#![allow(dead_code, reason = "every test binary that includes this file uses its own part of it")]
+
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
