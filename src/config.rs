@@ -93,6 +93,10 @@ impl std::ops::Deref for Span {
     }
 }
 
+mod http;
+
+pub use http::HttpConfig;
+
 section!(
     /// Connections to the ledger.
     DatabaseConfig {
@@ -231,28 +235,6 @@ section!(
     ShutdownConfig {
         /// What running executions get to end by themselves.
         drain: Span = Span::secs(30),
-    }
-);
-
-section!(
-    /// The admin endpoint.
-    HttpConfig {
-        /// Worker threads.
-        workers: usize = 2,
-        /// The largest body, in bytes.
-        body_bytes_max: usize = 1024 * 1024,
-        /// The largest file of a snapshot to import, in bytes.
-        import_bytes_max: usize = 64 * 1024 * 1024,
-        /// Open connections at the most.
-        connections_max: usize = 4096,
-        /// How long a client may take to send its request's head.
-        client_timeout: Span = Span::secs(10),
-        /// How long a known token is trusted without a look at the ledger.
-        token_cache: Span = Span::secs(5),
-        /// Items of a page when the request does not say.
-        page_default: usize = 50,
-        /// Items of a page at the most.
-        page_max: usize = 500,
     }
 );
 
@@ -602,6 +584,11 @@ impl Config {
             queued_max: *self.reconcile.queued_max,
             adapter_grace: *self.reconcile.adapter_grace,
         }
+    }
+
+    /// Whether browsers reach the endpoint by HTTPS alone.
+    pub fn is_https(&self) -> bool {
+        false
     }
 
     /// A cloud by name: configured, or built in (facts from Microsoft's "National cloud deployments" page).

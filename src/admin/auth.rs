@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::AdminState;
 use super::problem::{Missing, Problem};
+use super::session::{self, SessionId};
 use crate::ids::WorkspaceId;
 use crate::intake::Initiator;
 use crate::store::{ApiToken, Role, Store};
@@ -80,7 +81,7 @@ impl From<ApiToken> for Principal {
 /// A caller, and when its token was found in the ledger.
 type Known = (Arc<Principal>, Instant);
 
-/// Tokens that were found in the ledger a moment ago. Clones share the entries.
+/// Tokens (or sessions) that were found in the ledger a moment ago, by their SHA-256. Clones share the entries.
 #[derive(Clone)]
 pub struct TokenCache {
     ttl: Duration,
@@ -104,14 +105,15 @@ impl TokenCache {
         Ok(found)
     }
 
-    fn fresh(&self, sha256: &[u8; 32], now: Instant) -> Option<Arc<Principal>> {
+    /// The caller, if it was found a moment ago.
+    pub(super) fn fresh(&self, sha256: &[u8; 32], now: Instant) -> Option<Arc<Principal>> {
         let known = self.known.read().expect("no code panics while it holds this lock");
         let (principal, seen_at) = known.get(sha256)?;
         (now.saturating_duration_since(*seen_at) < self.ttl).then(|| principal.clone())
     }
 
     /// Remembers a token that was found, forgets one that was not (it may have been there before).
-    fn note(&self, sha256: [u8; 32], found: Option<Arc<Principal>>, now: Instant) {
+    pub(super) fn note(&self, sha256: [u8; 32], found: Option<Arc<Principal>>, now: Instant) {
         let mut known = self.known.write().expect("no code panics while it holds this lock");
         match found {
             None => {
@@ -134,7 +136,7 @@ pub(super) async fn door(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let mut response = match authenticate(&state, request.headers()).await {
+    let mut response = match admit(&state, &request).await {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             next.call(request).await?.map_into_left_body()
@@ -148,11 +150,40 @@ pub(super) async fn door(
     Ok(response)
 }
 
-/// The caller behind a request's token.
-pub(super) async fn authenticate(state: &AdminState, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
-    let token = bearer(headers)?;
-    let sha256 = Sha256::digest(token).into();
-    state.tokens.principal(&state.store, sha256).await?.ok_or_else(invalid_token)
+/// The caller behind a request that may go on.
+async fn admit(state: &AdminState, request: &ServiceRequest) -> Result<Arc<Principal>, Problem> {
+    let headers = request.headers();
+    let (principal, session) = authenticate(state, headers).await?;
+    // A browser sends its cookie whoever asks it to: what changes something has to prove that our page asked.
+    if let Some(session) = session.filter(|_| !session::is_safe(request.method())) {
+        session::check_site(headers)?;
+        session::check_script(session, headers)?;
+    }
+    Ok(principal)
+}
+
+/// The caller behind a request's token, or behind its session where it has no token.
+pub(super) async fn authenticate(
+    state: &AdminState,
+    headers: &HeaderMap,
+) -> Result<(Arc<Principal>, Option<SessionId>), Problem> {
+    if !headers.contains_key(AUTHORIZATION)
+        && let Some(session) = SessionId::of(headers)
+    {
+        let principal = session::principal(state, session).await?;
+        return principal.map(|principal| (principal, Some(session))).ok_or_else(session::no_session);
+    }
+    let sha256 = Sha256::digest(bearer(headers)?).into();
+    let principal = state.tokens.principal(&state.store, sha256).await?;
+    principal.map(|principal| (principal, None)).ok_or_else(invalid_token)
+}
+
+/// The ledger's row of a token that somebody signs in with: never from memory.
+pub(super) async fn known_token(state: &AdminState, token: &str) -> Result<ApiToken, Problem> {
+    if !is_well_formed(token.as_bytes()) {
+        return Err(invalid_token());
+    }
+    state.store.token(Sha256::digest(token).into()).await?.ok_or_else(invalid_token)
 }
 
 /// The token of an `Authorization: Bearer TOKEN` header.
@@ -170,10 +201,12 @@ fn bearer(headers: &HeaderMap) -> Result<&[u8], Problem> {
     }
     let (scheme, token) = value.as_bytes().split_at_checked(7).ok_or_else(invalid_token)?;
     let token = token.trim_ascii();
-    let well_formed = scheme.eq_ignore_ascii_case(b"bearer ")
-        && (1..=TOKEN_BYTES_MAX).contains(&token.len())
-        && token.iter().all(u8::is_ascii_graphic);
+    let well_formed = scheme.eq_ignore_ascii_case(b"bearer ") && is_well_formed(token);
     if well_formed { Ok(token) } else { Err(invalid_token()) }
+}
+
+fn is_well_formed(token: &[u8]) -> bool {
+    (1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic)
 }
 
 /// One answer for a malformed, an unknown and a withdrawn token.

@@ -43,7 +43,7 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for MaybeBody<T> {
 }
 
 /// The bytes of a body, in time and within `http.body_bytes_max`.
-fn arrived(
+pub(super) fn arrived(
     request: &HttpRequest,
     payload: &mut Payload,
 ) -> impl Future<Output = Result<web::Bytes, Problem>> + use<> {
@@ -111,7 +111,8 @@ impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
     }
 }
 
-fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+/// Parses what a query string holds; a form's body is written the same way.
+pub(super) fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     web::Query::<T>::from_query(query).map(web::Query::into_inner).map_err(|error| {
         let actix_web::error::QueryPayloadError::Deserialize(error) = error else {
             return Problem::malformed("expected a query string");

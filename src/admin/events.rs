@@ -119,7 +119,7 @@ impl Ticket {
     /// Whether the token still allows what it allowed. A ledger that does not answer takes nothing away.
     async fn is_good(&self) -> bool {
         match auth::authenticate(&self.state, &self.headers).await {
-            Ok(principal) => principal == self.caller,
+            Ok((principal, _)) => principal == self.caller,
             Err(problem) => !problem.is_unauthorised(),
         }
     }

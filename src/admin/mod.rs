@@ -26,6 +26,7 @@
 //!             POST  /api/v1/runs/{id}/undo                    restores
 //!             POST  /api/v1/snapshots/{id}/drift              drift
 //!             POST  /api/v1/reconcile                         reconcile
+//! page        GET   /login   POST /login /logout              login
 //! admin       POST  /api/v1/workspaces                        workspaces
 //!             POST  /api/v1/tenants                           tenants
 //!             PATCH /api/v1/tenants/{id}                      tenants
@@ -46,6 +47,8 @@ mod files;
 mod health;
 mod identity;
 mod list;
+mod login;
+mod plain;
 mod reconcile;
 mod restores;
 mod runs;
@@ -59,6 +62,7 @@ pub mod auth;
 pub mod openapi;
 pub mod problem;
 pub mod routes;
+pub mod session;
 
 #[cfg(test)]
 pub(crate) mod samples;
@@ -90,14 +94,17 @@ pub struct AdminState {
     config: Arc<RwLock<Arc<Config>>>,
     /// Tokens seen a moment ago.
     pub tokens: TokenCache,
+    /// Sessions seen a moment ago.
+    sessions: TokenCache,
 }
 
 impl AdminState {
     /// With empty caches.
     pub fn new(handle: Handle, directory: Directory, config: Arc<Config>) -> Self {
         let tokens = TokenCache::new(*config.http.token_cache);
+        let sessions = TokenCache::new(*config.http.token_cache);
         let store = handle.store().clone();
-        Self { handle, store, directory, config: Arc::new(RwLock::new(config)), tokens }
+        Self { handle, store, directory, config: Arc::new(RwLock::new(config)), tokens, sessions }
     }
 
     /// The configuration as it is now.

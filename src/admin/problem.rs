@@ -174,6 +174,11 @@ impl Problem {
         self.0.status == StatusCode::UNAUTHORIZED
     }
 
+    /// The sentence for people.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         self.0.code

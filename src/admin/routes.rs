@@ -8,8 +8,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::problem::{Missing, Problem};
 use super::{
-    auth, batch, diff, drift, events, failures, files, health, identity, openapi, reconcile, restores, runs,
-    snapshots, system, tenants, workspaces,
+    auth, batch, diff, drift, events, failures, files, health, identity, login, openapi, reconcile, restores,
+    runs, session, snapshots, system, tenants, workspaces,
 };
 use crate::store::Role;
 
@@ -68,15 +68,23 @@ pub const TABLE: &[Route] = &[
 
 /// Registers everything; the open routes first, since the base's scope takes all that begins with it.
 pub(super) fn configure(app: &mut web::ServiceConfig) {
-    let mut app = ServiceConfig::new(app);
-    open(&mut app);
-    app.service(
+    let mut api = ServiceConfig::new(app);
+    open(&mut api);
+    api.service(
         utoipa_actix_web::scope(BASE)
             .configure(behind_the_door)
             .default_service(web::to(unrouted))
             .wrap(from_fn(auth::door)),
     );
-    app.default_service(web::to(unrouted));
+    // ORDER: what needs no session stands before the pages' scope, which takes everything.
+    app.service(login::show).service(login::log_in).service(
+        web::scope("").configure(pages).default_service(web::to(unrouted)).wrap(from_fn(session::page_door)),
+    );
+}
+
+/// Pages that need a session.
+fn pages(pages: &mut web::ServiceConfig) {
+    pages.service(login::log_out);
 }
 
 /// Routes without a token.

@@ -37,6 +37,7 @@ mod prune;
 mod reconcile;
 mod restores;
 mod runs;
+mod sessions;
 mod settle;
 mod snapshots;
 mod tenant_leases;
@@ -50,6 +51,7 @@ pub use migrate::{
     revert_to,
 };
 pub use records::*;
+pub use sessions::SessionLimits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -559,7 +561,7 @@ impl Store {
         self.spawn(async move { snapshots::policies(&backend, tenant, page).await }).await
     }
 
-    // Of restores, imports and retention the operations stand in `restores`, `imports` and `prune`.
+    // Of restores, imports, retention and sessions the operations stand in `restores`, `imports`, `prune` and `sessions`.
 
     // --- doctor ----------------------------------------------------------------------------------------------
 

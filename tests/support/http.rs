@@ -10,6 +10,8 @@ use std::time::Duration;
 use atlasd::config::{CloudConfig, Config, CredentialConfig, Span};
 use atlasd::daemon::{Daemon, DaemonOptions};
 use atlasd::store::{NewToken, Role, Store};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -102,7 +104,11 @@ impl TestDaemon {
         let base = format!("http://{}", daemon.address());
         Self {
             daemon,
-            client: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            client: reqwest::Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .expect("a client"),
             base,
             next_name: AtomicU64::new(0),
             _database: database,
@@ -193,6 +199,23 @@ impl TestDaemon {
         self.block_on(self.sending(method, path, token, body))
     }
 
+    /// One request with headers of the test's own.
+    pub fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.block_on(async { reply(request.send().await.expect("the daemon answers")).await })
+    }
+
+    /// Signs in with a token; the session's cookie, as a browser sends it.
+    pub fn sign_in(&self, token: &str) -> String {
+        let reply = self.call(Method::POST, "/login", &[], &format!("token={token}"));
+        reply.assert_status(303);
+        let cookie = reply.headers["set-cookie"].to_str().expect("ASCII");
+        cookie.split(';').next().expect("a value").to_owned()
+    }
+
     /// The same as a future, for many at once.
     pub async fn sending(
         &self,
@@ -208,16 +231,7 @@ impl TestDaemon {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
-        let response = request.send().await.expect("the daemon answers");
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let stream = headers.get("content-type").is_some_and(|value| value == "text/event-stream");
-        // A stream has no end: its reader is hung up.
-        let text = match stream {
-            true => String::new(),
-            false => response.text().await.expect("the answer is complete"),
-        };
-        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Reply { status, headers, body, text }
+        reply(request.send().await.expect("the daemon answers")).await
     }
 
     /// Asks for a run until `holds` of it, and answers with it; fails with the last state after 20 s.
@@ -234,6 +248,25 @@ impl TestDaemon {
             self.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
         }
     }
+}
+
+async fn reply(response: reqwest::Response) -> Reply {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let stream = headers.get("content-type").is_some_and(|value| value == "text/event-stream");
+    // A stream has no end: its reader is hung up.
+    let text = match stream {
+        true => String::new(),
+        false => response.text().await.expect("the answer is complete"),
+    };
+    let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Reply { status, headers, body, text }
+}
+
+/// The token of a session's forms, as its pages have it.
+pub fn csrf_of(cookie: &str) -> String {
+    let id = cookie.strip_prefix("atlasd_session=").expect("the session's cookie");
+    let id = URL_SAFE_NO_PAD.decode(id).expect("base64url");
+    URL_SAFE_NO_PAD.encode(Sha256::new().chain_update(b"atlasd csrf\n").chain_update(id).finalize())
 }
 
 /// The directory id of the tenant with a number.

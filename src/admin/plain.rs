@@ -1,0 +1,33 @@
+//! The plainest page: for the sign-in and for problems, where there is no caller yet to show a page to.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, ResponseError};
+use maud::{DOCTYPE, Markup, html};
+
+use super::problem::Problem;
+
+/// A page with a title and something below it.
+pub fn page(status: StatusCode, title: &str, content: Markup) -> HttpResponse {
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " - atlasd" }
+            }
+            body { main { h1 { (title) } (content) } }
+        }
+    };
+    HttpResponse::build(status)
+        .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(markup.into_string())
+}
+
+/// A problem, for a person.
+pub fn problem(problem: &Problem) -> HttpResponse {
+    let status = problem.status_code();
+    let title = status.canonical_reason().unwrap_or("Error");
+    page(status, title, html! { p role="alert" { (problem.detail()) } p { a href="/" { "Overview" } } })
+}
