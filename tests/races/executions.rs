@@ -6,14 +6,15 @@ use atlasd::ids::{InstanceId, RunId, TenantId};
 use atlasd::store::{Claim, Settled};
 use serde::{Deserialize, Serialize};
 
+use crate::PATIENT;
 use crate::bed::{block_on, until_within};
 use crate::door::{self, arranged, registered};
 use crate::field::{Task, race};
 use crate::identical::{done, lease_of};
 use crate::many::{bed_of, request, submit, tenants};
 use crate::process::Process;
+use crate::sized;
 use crate::support::{Database, Engine, for_each_engine};
-use crate::{PATIENT, sized};
 
 const TENANTS: usize = 32;
 

@@ -9,13 +9,14 @@ use atlasd::sandbox::SandboxConfig;
 use atlasd::store::{Claim, Settled};
 use serde::{Deserialize, Serialize};
 
+use crate::PATIENT;
 use crate::bed::{Bed, block_on, until};
 use crate::door::{Door, Open, Verdict, arranged, registered};
 use crate::field::{Task, race};
 use crate::process::Process;
+use crate::sized;
 use crate::support::{Database, Engine, for_each_engine};
 use crate::times::Times;
-use crate::{PATIENT, sized};
 
 const RACERS: usize = 64;
 

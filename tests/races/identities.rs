@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use atlasd::sandbox::SandboxConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::PATIENT;
 use crate::bed::{Bed, block_on, until};
 use crate::door::{Door, Verdict, arranged};
 use crate::field::{Task, race};
 use crate::process::Process;
+use crate::sized;
 use crate::support::{Database, Engine, for_each_engine};
-use crate::{PATIENT, sized};
 
 const INSTANCES: usize = 8;
 /// None divides a number of identities, so each steps through all of them in an order of its own.
