@@ -44,16 +44,19 @@ fn form(status: StatusCode, next: &str, problem: Option<&str>) -> HttpResponse {
         status,
         "Sign in",
         html! {
-            @if let Some(problem) = problem { p role="alert" { (problem) } }
+            @if let Some(problem) = problem { div.note.bad role="alert" { (problem) } }
             form method="post" action="/login" {
                 input type="hidden" name="next" value=(next);
-                label for="token" { "Token" }
-                " "
-                input id="token" name="token" type="password" autocomplete="current-password" required autofocus;
-                " "
-                button { "Sign in" }
+                div.field {
+                    label for="token" { "Token" }
+                    input id="token" name="token" type="password" autocomplete="current-password" required autofocus;
+                }
+                button.primary { "Sign in" }
             }
-            p { "A token comes from " code { "atlasd token create" } "." }
+            p.hint {
+                code { "atlasd demo" } " prints a token when it starts. An installation makes one with "
+                code { "atlasd token create --name NAME --role operator" } "; it is shown once."
+            }
         },
     )
 }

@@ -33,6 +33,8 @@
 //!             POST  /api/v1/tenants/{id}/snapshots/import     files
 //! ```
 //!
+//! Pages for people are in [`web`].
+//!
 //! Invariants: a handler may be dropped at any await (the client went away), so it owns no database future, it only
 //! awaits the store's and the actors' spawned ones; every error goes through [`problem`]; the caller is known before
 //! the body is read; a `POST /runs` that is refused touches no database.
@@ -63,6 +65,7 @@ pub mod openapi;
 pub mod problem;
 pub mod routes;
 pub mod session;
+pub mod web;
 
 #[cfg(test)]
 pub(crate) mod samples;
@@ -72,7 +75,8 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::{App, HttpServer, web};
+use actix_web::web::{Data, PathConfig, PayloadConfig, ServiceConfig};
+use actix_web::{App, HttpServer};
 
 use crate::actors::Handle;
 use crate::config::{Config, HttpConfig};
@@ -136,8 +140,8 @@ pub fn start(
     config: &HttpConfig,
 ) -> std::io::Result<(Server, ServerHandle)> {
     let parts = Parts {
-        state: web::Data::new(state),
-        document: web::Data::new(openapi::Document::generate()),
+        state: Data::new(state),
+        document: Data::new(openapi::Document::generate()),
         body_bytes_max: config.body_bytes_max,
         client_timeout: *config.client_timeout,
     };
@@ -157,19 +161,19 @@ pub fn start(
 /// What every worker's application is made of.
 #[derive(Clone)]
 struct Parts {
-    state: web::Data<AdminState>,
-    document: web::Data<openapi::Document>,
+    state: Data<AdminState>,
+    document: Data<openapi::Document>,
     body_bytes_max: usize,
     client_timeout: Duration,
 }
 
 impl Parts {
-    fn configure(&self, app: &mut web::ServiceConfig) {
+    fn configure(&self, app: &mut ServiceConfig) {
         app.app_data(self.state.clone())
             .app_data(self.document.clone())
-            .app_data(web::PayloadConfig::new(self.body_bytes_max))
+            .app_data(PayloadConfig::new(self.body_bytes_max))
             .app_data(BodyTimeout(self.client_timeout))
-            .app_data(web::PathConfig::default().error_handler(problem::of_path));
+            .app_data(PathConfig::default().error_handler(problem::of_path));
         routes::configure(app);
     }
 }

@@ -2,23 +2,25 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
 use super::problem::Problem;
+use super::web::Visit;
+use super::web::layout::{self, Shell};
+use super::web::parts::icons;
 
 /// A page with a title and something below it.
 pub fn page(status: StatusCode, title: &str, content: Markup) -> HttpResponse {
-    let markup = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) " - atlasd" }
+    let visit = Visit::default();
+    let markup = layout::page(
+        Shell::bare(&visit, title),
+        html! {
+            div.door {
+                div.brand { (icons::BRAND) "atlasd" }
+                section.panel { div.body.stack { h1 { (title) } (content) } }
             }
-            body { main { h1 { (title) } (content) } }
-        }
-    };
+        },
+    );
     HttpResponse::build(status)
         .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -29,5 +31,9 @@ pub fn page(status: StatusCode, title: &str, content: Markup) -> HttpResponse {
 pub fn problem(problem: &Problem) -> HttpResponse {
     let status = problem.status_code();
     let title = status.canonical_reason().unwrap_or("Error");
-    page(status, title, html! { p role="alert" { (problem.detail()) } p { a href="/" { "Overview" } } })
+    page(
+        status,
+        title,
+        html! { div.note.bad role="alert" { (problem.detail()) } p { a href="/" { "To the overview" } } },
+    )
 }

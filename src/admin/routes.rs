@@ -77,8 +77,12 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
             .wrap(from_fn(auth::door)),
     );
     // ORDER: what needs no session stands before the pages' scope, which takes everything.
-    app.service(login::show).service(login::log_in).service(
-        web::scope("").configure(pages).default_service(web::to(unrouted)).wrap(from_fn(session::page_door)),
+    app.service(login::show).service(login::log_in).service(super::web::assets::serve).service(
+        web::scope("")
+            .configure(pages)
+            .default_service(web::to(unrouted))
+            .wrap(from_fn(session::page_door))
+            .wrap(from_fn(super::web::as_pages)),
     );
 }
 

@@ -1,0 +1,55 @@
+//! The web page (`/`): server-rendered, embedded in the program, complete without a script.
+//!
+//! Each page is one file with a handler, a view (what the page shows, as values) and templates, which are pure functions
+//! of the view. [`layout`] is the frame around all of them, `parts/` what they are made of, `assets/` style sheets and
+//! the one script.
+//!
+//! ```text
+//! open        GET   /assets/{name}          assets
+//! viewer      GET   /                       overview
+//!             GET   /runs                   runs
+//!             GET   /runs/{id}              run
+//!             GET   /failures               failures
+//!             GET   /system                 system
+//! operator    POST  /runs/{id}/cancel       run
+//!             POST  /runs/{id}/retry        run
+//!             POST  /failures/retry         failures
+//! ```
+//!
+//! Live updates: an element with an `id` and `data-part` is fetched anew, with the whole page, when an event comes, and
+//! put in place where it differs; an element with `data-progress="RUN"` is moved by `run.progress` itself. What a part
+//! holds must be a function of the page's address alone, and no input field may stand in one.
+//!
+//! Invariants: `html!` escapes every value, and nothing here goes around that; no style or script stands in a page (the
+//! content security policy forbids it); a page holds no address of another host; what the caller may not see is 404.
+
+pub mod assets;
+pub mod layout;
+pub mod parts;
+pub mod visit;
+
+mod problem_page;
+
+#[cfg(test)]
+mod contrast;
+
+pub use problem_page::{as_page, as_pages, wants_html};
+pub use visit::Visit;
+
+use actix_web::http::header::{CACHE_CONTROL, ContentType};
+use actix_web::{HttpRequest, HttpResponse, Responder};
+use maud::Markup;
+
+/// A page as an answer; nobody keeps it.
+pub struct Html(pub Markup);
+
+impl Responder for Html {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        HttpResponse::Ok()
+            .insert_header(ContentType::html())
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .body(self.0.into_string())
+    }
+}
