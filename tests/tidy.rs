@@ -125,12 +125,7 @@ const BANS: &[Wall] = &[
     Wall {
         inside: "",
         // A helper that several test programs share is used by each in part: an expectation would not hold in all.
-        but_for: &[
-            "tests/support/",
-            "tests/daemon/bed.rs",
-            "tests/daemon/many.rs",
-            "tests/daemon/process.rs",
-        ],
+        but_for: &["tests/support/"],
         names: &["#[allow", "#![allow"],
         modules: &[],
         reason: "#[expect(lint, reason = \"…\")] tells why, and when it is no longer needed",

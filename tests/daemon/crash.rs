@@ -8,29 +8,12 @@ use atlasd::sandbox::{Policies, SandboxConfig, TenantSpec};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, Client, block_on, tick};
+use crate::moments::{Moments, from_env};
 use crate::process::Process;
 use crate::support::for_each_engine;
 
 const TENANTS: usize = 6;
 const CLIENTS: usize = 8;
-
-fn from_env(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: expected a number")))
-}
-
-/// A small generator of our own, so that a seed means the same for ever (SplitMix64).
-struct Moments(u64);
-
-impl Moments {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % limit
-    }
-}
 
 fn sandbox() -> SandboxConfig {
     let mut config = SandboxConfig::single(0);

@@ -5,9 +5,15 @@
 #[path = "../support/database.rs"]
 mod support;
 
+#[path = "../support/bed.rs"]
 mod bed;
+#[path = "../support/many.rs"]
 mod many;
+#[path = "../support/moments.rs"]
+mod moments;
+#[path = "../support/process.rs"]
 mod process;
+#[path = "../support/proxy.rs"]
 mod proxy;
 
 mod actors;

@@ -9,11 +9,11 @@
 #[path = "../support/database.rs"]
 mod support;
 
-#[path = "../daemon/bed.rs"]
+#[path = "../support/bed.rs"]
 mod bed;
-#[path = "../daemon/many.rs"]
+#[path = "../support/many.rs"]
 mod many;
-#[path = "../daemon/process.rs"]
+#[path = "../support/process.rs"]
 mod process;
 
 mod door;

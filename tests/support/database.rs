@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "every test binary includes this file and uses its own part of it")]
 
+use std::path::Path;
+
 use atlasd::store::DatabaseUrl;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
@@ -24,24 +26,41 @@ pub struct Database {
     pub engine: Engine,
     pub url: DatabaseUrl,
     name: String,
+    /// Where it is dropped again; `None` where nothing is left of it anyway.
+    server: Option<String>,
     _directory: Option<tempfile::TempDir>,
 }
 
 impl Database {
     pub fn create(engine: Engine) -> Self {
-        let name = format!("atlasd_test_{}", atlasd::ids::fresh_uuid().simple());
         match engine {
             Engine::Sqlite => {
                 let directory = tempfile::tempdir().expect("a temporary directory");
-                let path = directory.path().join("ledger.db");
-                Self { engine, url: DatabaseUrl::Sqlite(path), name, _directory: Some(directory) }
+                let mut database = Self::in_directory(directory.path());
+                database._directory = Some(directory);
+                database
             }
             Engine::Postgres => {
-                on_server(&format!("CREATE DATABASE {name}"));
-                let url = server_url_with(&name).parse().expect("TEST_DATABASE_URL is a PostgreSQL URL");
-                Self { engine, url, name, _directory: None }
+                let server = server_url();
+                let mut database = Self::on_server_of_the_test(&server);
+                database.server = Some(server);
+                database
             }
         }
+    }
+
+    /// A SQLite file in a directory that goes with it.
+    pub fn in_directory(directory: &Path) -> Self {
+        let url = DatabaseUrl::Sqlite(directory.join("ledger.db"));
+        Self { engine: Engine::Sqlite, url, name: String::new(), server: None, _directory: None }
+    }
+
+    /// A database on a server that goes with it.
+    pub fn on_server_of_the_test(server: &str) -> Self {
+        let name = format!("atlasd_test_{}", atlasd::ids::fresh_uuid().simple());
+        on_server(server, &format!("CREATE DATABASE {name}"));
+        let url = with_database(server, &name).parse().expect("the server's URL is one of PostgreSQL");
+        Self { engine: Engine::Postgres, url, name, server: None, _directory: None }
     }
 
     /// The URL as a command line takes it.
@@ -96,8 +115,8 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if self.engine == Engine::Postgres {
-            on_server(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        if let Some(server) = &self.server {
+            on_server(server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
         }
     }
 }
@@ -126,19 +145,18 @@ fn server_url() -> String {
     })
 }
 
-fn server_url_with(database: &str) -> String {
-    let url = server_url();
-    let (before, parameters) = match url.split_once('?') {
-        Some((before, parameters)) => (before.to_owned(), format!("?{parameters}")),
-        None => (url, String::new()),
+fn with_database(server: &str, database: &str) -> String {
+    let (before, parameters) = match server.split_once('?') {
+        Some((before, parameters)) => (before, format!("?{parameters}")),
+        None => (server, String::new()),
     };
     let (scheme, rest) = before.split_once("://").expect("a URL");
     let authority = rest.split('/').next().unwrap_or(rest);
     format!("{scheme}://{authority}/{database}{parameters}")
 }
 
-fn on_server(text: &str) {
-    let (url, text) = (server_url(), text.to_owned());
+fn on_server(server: &str, text: &str) {
+    let (url, text) = (server.to_owned(), text.to_owned());
     off_the_runtime(move || postgres(&url).batch_execute(&text).expect("the server makes databases"));
 }
 

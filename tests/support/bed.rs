@@ -1,6 +1,6 @@
 //! The test bed: a ledger of its own, a sandbox of its own, a daemon (in this process, or as a process), a client.
 
-#![allow(dead_code, reason = "every test binary that includes this file uses its own part of it")]
+#![allow(dead_code, reason = "every test binary includes this file and uses its own part of it")]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,7 +34,11 @@ impl Bed {
 
     /// The same with configuration of its own.
     pub fn with(engine: Engine, sandbox: SandboxConfig, extra: &str) -> Self {
-        let database = Database::create(engine);
+        Self::on(Database::create(engine), sandbox, extra)
+    }
+
+    /// The same on a database that a test has made: an empty one.
+    pub fn on(database: Database, sandbox: SandboxConfig, extra: &str) -> Self {
         atlasd::store::migrate(&database.url).expect("a fresh database migrates");
         let sandbox =
             block_on(Sandbox::start(sandbox, "127.0.0.1:0".parse().unwrap())).expect("the sandbox starts");

@@ -1,9 +1,10 @@
 //! A daemon as a process of its own, to be killed.
 
-#![allow(dead_code, reason = "every test binary that includes this file uses its own part of it")]
+#![allow(dead_code, reason = "every test binary includes this file and uses its own part of it")]
 
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::bed::{Bed, Client, PATIENCE, tick};
 
@@ -13,15 +14,24 @@ pub struct Process {
     pub address: SocketAddr,
 }
 
+/// How a daemon is started, where it matters.
+pub struct Launch {
+    pub address: SocketAddr,
+    pub database_url: String,
+    pub environment: Vec<(String, String)>,
+    /// Where it appends its log.
+    pub log: PathBuf,
+}
+
 impl Process {
     /// Starts `atlasd serve` on the bed's ledger and waits until it admits work.
     pub async fn start(bed: &Bed) -> Self {
-        Self::spawn(bed, log_file(bed), "info").await
+        Self::spawn(bed, log_file(&log_path(bed)), "info").await
     }
 
     /// The same, telling all that it can tell in `daemon.log`.
     pub async fn start_at_trace(bed: &Bed) -> Self {
-        Self::spawn(bed, log_file(bed), "trace").await
+        Self::spawn(bed, log_file(&log_path(bed)), "trace").await
     }
 
     /// The same with a pipe for the log, whose reader has gone once the daemon admits work.
@@ -31,42 +41,48 @@ impl Process {
         process
     }
 
+    /// Starts `atlasd serve` as told; it need not come up.
+    pub fn launch(bed: &Bed, launch: &Launch) -> Self {
+        let mut command = command(bed, launch.address, &launch.database_url);
+        command.envs(launch.environment.iter().cloned()).stderr(log_file(&launch.log));
+        Self { child: command.spawn().expect("the program was built for this test"), address: launch.address }
+    }
+
     async fn spawn(bed: &Bed, log: Stdio, level: &str) -> Self {
         let address = free_address();
-        let child = Command::new(env!("CARGO_BIN_EXE_atlasd"))
-            .arg("serve")
-            .args(["--listen", &address.to_string()])
-            .arg("--config")
-            .arg(bed.config_path())
-            .args(["--database-url", &bed.database.url_text()])
-            .env("ATLASD_LOG", level)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the program was built for this test");
-        let mut process = Self { child, address };
+        let mut command = command(bed, address, &bed.database.url_text());
+        let child = command.env("ATLASD_LOG", level).stderr(log).spawn();
+        let mut process = Self { child: child.expect("the program was built for this test"), address };
         process.until_ready(bed).await;
         process
     }
 
     async fn until_ready(&mut self, bed: &Bed) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                let log =
-                    std::fs::read_to_string(bed.directory.path().join("daemon.log")).unwrap_or_default();
+        while !self.is_ready().await {
+            if let Some(status) = self.ended() {
+                let log = std::fs::read_to_string(log_path(bed)).unwrap_or_default();
                 panic!("the daemon ended with {status}:\n{log}");
-            }
-            if reqwest::get(format!("http://{}/readyz", self.address))
-                .await
-                .is_ok_and(|ready| ready.status() == 200)
-            {
-                return;
             }
             assert!(tokio::time::Instant::now() < deadline, "the daemon did not become ready");
             tick().await;
         }
+    }
+
+    /// Whether it admits work.
+    pub async fn is_ready(&self) -> bool {
+        let ready = reqwest::get(format!("http://{}/readyz", self.address)).await;
+        ready.is_ok_and(|ready| ready.status() == 200)
+    }
+
+    /// What the system calls it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, once it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the process is ours")
     }
 
     pub fn client(&self, bed: &Bed) -> Client {
@@ -104,13 +120,21 @@ impl Drop for Process {
     }
 }
 
-fn log_file(bed: &Bed) -> Stdio {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(bed.directory.path().join("daemon.log"))
-        .expect("the directory is writable");
-    log.into()
+fn command(bed: &Bed, address: SocketAddr, database_url: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atlasd"));
+    command.arg("serve").args(["--listen", &address.to_string()]);
+    command.arg("--config").arg(bed.config_path()).args(["--database-url", database_url]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+fn log_path(bed: &Bed) -> PathBuf {
+    bed.directory.path().join("daemon.log")
+}
+
+fn log_file(path: &Path) -> Stdio {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    log.expect("the directory is writable").into()
 }
 
 /// An address that is free now.
