@@ -45,6 +45,10 @@ pub struct Config {
     pub events: EventsConfig,
     /// Microsoft Graph.
     pub graph: GraphConfig,
+    /// What makes requests by the clock.
+    pub scheduler: SchedulerConfig,
+    /// Standing requests, by name.
+    pub schedules: BTreeMap<String, ScheduleConfig>,
     /// Per operation, by its name.
     pub operations: BTreeMap<String, OperationConfig>,
     /// National clouds and the sandbox, by name; `global`, `usgov`, `usgov_dod` and `china` are built in.
@@ -68,6 +72,9 @@ macro_rules! section {
         }
     };
 }
+
+mod schedules;
+pub use schedules::{ScheduleConfig, SchedulerConfig};
 
 /// A duration in a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize)]
@@ -501,6 +508,7 @@ impl Config {
         for (name, credential) in &self.credentials {
             credential.validate(name)?;
         }
+        schedules::validate(&self.schedules, &self.scheduler)?;
         self.validate_retention()
     }
 

@@ -55,6 +55,14 @@ row_id!(
     /// An API token's row (never the token).
     TokenId
 );
+row_id!(
+    /// A schedule.
+    ScheduleId
+);
+row_id!(
+    /// A request that a schedule is about to make.
+    AskId
+);
 
 /// One daemon process: fresh at every start, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]

@@ -83,6 +83,10 @@ pub struct Metrics {
     pub event_readers: Gauge,
     /// Readers that were too slow.
     pub event_readers_dropped: Counter,
+    /// Occurrences of schedules that this instance began: `on_time`, `catch_up`.
+    pub schedule_occurrences: Family<Reason, Counter>,
+    /// Requests of schedules, by what became of them: `accepted`, `active`, `cooldown`, `failed`, `deferred`.
+    pub schedule_requests: Family<Reason, Counter>,
     /// Refused requests that the stream of events did not tell, because too many runs refused in one window.
     pub refusals_untold: Counter,
 }
@@ -175,6 +179,18 @@ impl Metrics {
             "Readers of the stream of events that were too slow",
             event_readers_dropped.clone(),
         );
+        let schedule_occurrences = Family::default();
+        registry.register(
+            "schedule_occurrences",
+            "Occurrences of schedules that this instance began",
+            schedule_occurrences.clone(),
+        );
+        let schedule_requests = Family::default();
+        registry.register(
+            "schedule_requests",
+            "Requests of schedules, by what became of them",
+            schedule_requests.clone(),
+        );
         let refusals_untold = Counter::default();
         registry.register(
             "refusals_untold",
@@ -202,6 +218,8 @@ impl Metrics {
             doctor_broken,
             event_readers,
             event_readers_dropped,
+            schedule_occurrences,
+            schedule_requests,
             refusals_untold,
         }
     }

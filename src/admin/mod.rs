@@ -15,6 +15,8 @@
 //!             GET   /api/v1/snapshots/{id}                    snapshots
 //!             GET   /api/v1/snapshots/{id}/export             files
 //!             GET   /api/v1/snapshots/{a}/diff/{b}            diff
+//!             GET   /api/v1/schedules                         schedules
+//!             GET   /api/v1/schedules/{id}                    schedules
 //!             POST  /api/v1/identity/explain                  identity
 //!             GET   /api/v1/failures                          failures
 //!             GET   /api/v1/events                            events
@@ -26,6 +28,8 @@
 //!             POST  /api/v1/runs/{id}/undo                    restores
 //!             POST  /api/v1/snapshots/{id}/drift              drift
 //!             POST  /api/v1/reconcile                         reconcile
+//!             POST  /api/v1/schedules                         schedules
+//!             PATCH, DELETE /api/v1/schedules/{id}            schedules
 //! page        GET   /login   POST /login /logout              login
 //! admin       POST  /api/v1/workspaces                        workspaces
 //!             POST  /api/v1/tenants                           tenants
@@ -54,6 +58,7 @@ mod plain;
 mod reconcile;
 mod restores;
 mod runs;
+mod schedules;
 mod snapshots;
 mod system;
 mod tenants;

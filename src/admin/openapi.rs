@@ -25,6 +25,7 @@ use super::routes;
         (name = "workspaces", description = "Organisations"),
         (name = "tenants", description = "Microsoft 365 directories"),
         (name = "snapshots", description = "What fetches have read"),
+        (name = "schedules", description = "Requests that come by the clock"),
         (name = "identity", description = "What makes two requests the same"),
         (name = "failures", description = "What failed, how often, and what to do next"),
         (name = "events", description = "What happens, as it happens"),

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::actors::AdmitError;
 use crate::domain::failure::sanitise;
+use crate::domain::identity::InputError;
 use crate::domain::names::NameError;
 use crate::domain::run::Run;
 use crate::events::NoPlace;
@@ -126,6 +127,11 @@ impl Problem {
         problem
     }
 
+    /// 409: what is there already does not allow it.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
     /// 409: the run has ended before.
     pub fn already_completed(run: &Run) -> Self {
         let detail = format!("run {} completed before", run.id);
@@ -198,6 +204,8 @@ pub enum Missing {
     Run,
     /// A snapshot.
     Snapshot,
+    /// A schedule.
+    Schedule,
 }
 
 impl Missing {
@@ -207,6 +215,7 @@ impl Missing {
             Some("runs") => Self::Run,
             Some("tenants") => Self::Tenant,
             Some("snapshots") => Self::Snapshot,
+            Some("schedules") => Self::Schedule,
             _ => Self::Route,
         }
     }
@@ -218,6 +227,7 @@ impl Missing {
             Self::Tenant => ("tenant.not_found", "no such tenant"),
             Self::Run => ("run.not_found", "no such run"),
             Self::Snapshot => ("snapshot.not_found", "no such snapshot"),
+            Self::Schedule => ("schedule.not_found", "no such schedule"),
         }
     }
 }
@@ -307,6 +317,13 @@ impl From<IntakeError> for Problem {
             Some(field) => problem.with_field(field),
             None => problem,
         }
+    }
+}
+
+/// An input that is wrong, wherever it was checked.
+impl From<InputError> for Problem {
+    fn from(error: InputError) -> Self {
+        IntakeError::Input(error).into()
     }
 }
 

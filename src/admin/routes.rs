@@ -9,7 +9,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::problem::{Missing, Problem};
 use super::{
     auth, batch, diff, drift, events, failures, files, health, identity, login, openapi, reconcile, restores,
-    runs, session, snapshots, system, tenants, workspaces,
+    runs, schedules, session, snapshots, system, tenants, workspaces,
 };
 use crate::store::Role;
 
@@ -19,7 +19,7 @@ pub const BASE: &str = "/api/v1";
 /// One route.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
-    /// `GET`, `POST` or `PATCH`.
+    /// `GET`, `POST`, `PATCH` or `DELETE`.
     pub method: &'static str,
     /// The whole path, parameters in braces.
     pub path: &'static str,
@@ -60,6 +60,11 @@ pub const TABLE: &[Route] = &[
     route("GET", "/api/v1/snapshots/{id}/export", Some(Role::Viewer)),
     route("POST", "/api/v1/snapshots/{id}/drift", Some(Role::Operator)),
     route("GET", "/api/v1/snapshots/{a}/diff/{b}", Some(Role::Viewer)),
+    route("GET", "/api/v1/schedules", Some(Role::Viewer)),
+    route("POST", "/api/v1/schedules", Some(Role::Operator)),
+    route("GET", "/api/v1/schedules/{id}", Some(Role::Viewer)),
+    route("PATCH", "/api/v1/schedules/{id}", Some(Role::Operator)),
+    route("DELETE", "/api/v1/schedules/{id}", Some(Role::Operator)),
     route("POST", "/api/v1/identity/explain", Some(Role::Viewer)),
     route("GET", "/api/v1/failures", Some(Role::Viewer)),
     route("GET", "/api/v1/events", Some(Role::Viewer)),
@@ -122,6 +127,11 @@ pub(super) fn behind_the_door(base: &mut ServiceConfig) {
         .service(files::export)
         .service(drift::submit)
         .service(diff::show)
+        .service(schedules::list)
+        .service(schedules::add)
+        .service(schedules::show)
+        .service(schedules::update)
+        .service(schedules::remove)
         .service(identity::explain)
         .service(failures::show)
         .service(events::listen)

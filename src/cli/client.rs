@@ -203,6 +203,22 @@ impl Client {
         self.call(Method::POST, path, &[], Some(body)).await
     }
 
+    /// `PATCH /api/v1{path}`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.call(Method::PATCH, path, &[], Some(body)).await
+    }
+
+    /// `DELETE /api/v1{path}`, which answers nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.answer(self.request(&Method::DELETE, path, &[]), &Method::DELETE, path).await.map(|_| ())
+    }
+
     /// The items of a list, all parts of it, but no more than `limit`.
     ///
     /// # Errors

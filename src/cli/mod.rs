@@ -18,6 +18,9 @@ pub mod ledger;
 pub mod migrate;
 pub mod seed;
 
+pub mod completions;
+pub mod man;
+
 pub mod check;
 pub mod doctor;
 pub mod tenants;
@@ -33,6 +36,7 @@ pub mod plans;
 pub mod reconcile;
 pub mod restore;
 pub mod runs;
+pub mod schedules;
 pub mod selectors;
 pub mod snapshots;
 pub mod verdicts;
@@ -57,7 +61,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused (active or cooldown) where --fail-on-refused asks for it.
-Client commands (runs, fetch, restore, reconcile, snapshots, failures) use ATLASD_URL and ATLASD_TOKEN.";
+Client commands (runs, fetch, restore, reconcile, snapshots, schedules, failures) use ATLASD_URL and ATLASD_TOKEN.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -94,8 +98,15 @@ enum Command {
     /// Snapshots of tenants
     #[command(subcommand)]
     Snapshots(snapshots::Snapshots),
+    /// Requests that come by the clock
+    #[command(subcommand)]
+    Schedules(schedules::Schedules),
     /// What failed lately, how often, and what to do next
     Failures(failures::Failures),
+    /// Print the completions of a shell
+    Completions(completions::Completions),
+    /// Print the manual page, or write a page per command into a directory
+    Man(man::ManPages),
 }
 
 impl Cli {
@@ -127,7 +138,10 @@ impl Cli {
             Command::Restore(command) => command.run(),
             Command::Reconcile(command) => command.run(),
             Command::Snapshots(command) => command.run(),
+            Command::Schedules(command) => command.run(),
             Command::Failures(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }

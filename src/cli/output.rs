@@ -42,6 +42,22 @@ pub fn list<T: Serialize>(
     }
 }
 
+/// Prints what belongs to one thing, a line each; what is empty is left out.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn fields(rows: &[(&str, String)]) -> Result<(), CliError> {
+    let rows = rows.iter().filter(|(_, value)| !value.is_empty());
+    let rows = rows.map(|(name, value)| vec![format!("{name}:"), value.clone()]);
+    let text = table(&["", ""], rows, terminal_width());
+    print(text.trim_start_matches([' ', '\n']))
+}
+
+/// A time (RFC 3339, UTC) as a table shows it: to the minute.
+pub fn minute(time: &str) -> String {
+    time.get(..16).map_or_else(|| time.to_owned(), |head| head.replace('T', " "))
+}
+
 /// Prints a value as JSON.
 ///
 /// # Errors

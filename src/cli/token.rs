@@ -1,12 +1,16 @@
 //! `atlasd token`: API tokens. A token is shown once; the ledger knows its SHA-256 alone.
 
+use std::io::IsTerminal;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::ValueEnum;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{CliError, Global, ledger, output};
+use super::output::{self, Output, OutputArgs};
+use super::{CliError, Global, ledger};
 use crate::domain::names;
 use crate::ids::random_bytes;
 use crate::store::{NewToken, Role, Store};
@@ -16,6 +20,24 @@ use crate::store::{NewToken, Role, Store};
 pub enum Token {
     /// Make a token; it is printed once, alone, on stdout
     Create(Create),
+    /// List the tokens: their names and what they may do, never the tokens themselves
+    List(List),
+    /// Withdraw a token; who is signed in with it is signed out
+    Revoke(Revoke),
+}
+
+/// Arguments of `atlasd token list`.
+#[derive(Debug, clap::Args)]
+pub struct List {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Arguments of `atlasd token revoke`.
+#[derive(Debug, clap::Args)]
+pub struct Revoke {
+    /// Its name
+    name: String,
 }
 
 /// Arguments of `atlasd token create`.
@@ -30,6 +52,8 @@ pub struct Create {
     /// The one workspace that the token sees, by its slug [default: all]
     #[arg(long, value_name = "SLUG")]
     workspace: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -61,11 +85,60 @@ impl Token {
     /// # Errors
     /// What the ledger answers, such as a name that is taken.
     pub fn run(&self, global: &Global) -> Result<(), CliError> {
-        let Self::Create(create) = self;
+        match self {
+            Self::Create(create) => create.run(global),
+            Self::List(list) => list.run(global),
+            Self::Revoke(revoke) => revoke.run(global),
+        }
+    }
+}
+
+impl Create {
+    fn run(&self, global: &Global) -> Result<(), CliError> {
         let token = ledger::with_store(global, async |store, _| {
-            add(store, &create.name, create.role.into(), create.workspace.as_deref()).await
+            add(store, &self.name, self.role.into(), self.workspace.as_deref()).await
         })?;
-        output::print(token.expose_secret())
+        if std::io::stdout().is_terminal() {
+            output::say("it is shown this once: export it as ATLASD_TOKEN, or give it to whom it is for");
+        }
+        match self.output.output {
+            Output::Table => output::print(token.expose_secret()),
+            Output::Json => output::json(&json!({"name": self.name, "token": token.expose_secret()})),
+        }
+    }
+}
+
+impl List {
+    fn run(&self, global: &Global) -> Result<(), CliError> {
+        let tokens = ledger::with_store(global, async |store, _| {
+            store.tokens().await.map_err(CliError::store("list the tokens"))
+        })?;
+        if tokens.is_empty() && self.output.output == Output::Table {
+            output::say("there is no token: make one with `atlasd token create --name NAME --role operator`");
+        }
+        output::list(self.output.output, &tokens, &["NAME", "ROLE", "WORKSPACE", "CREATED"], |token| {
+            vec![
+                token.name.clone(),
+                format!("{:?}", token.role).to_lowercase(),
+                token.workspace_slug.clone().unwrap_or_else(|| "all".to_owned()),
+                output::minute(&token.created_at.to_string()),
+            ]
+        })
+    }
+}
+
+impl Revoke {
+    fn run(&self, global: &Global) -> Result<(), CliError> {
+        let is_gone = ledger::with_store(global, async |store, _| {
+            store.remove_token(&self.name).await.map_err(CliError::store("revoke the token"))
+        })?;
+        if !is_gone {
+            let name = &self.name;
+            return Err(CliError::Usage(format!("no token has the name `{name}`: see `atlasd token list`")));
+        }
+        // A running daemon trusts what it saw a moment ago.
+        output::say("revoked; a running daemon knows within seconds (http.token_cache)");
+        Ok(())
     }
 }
 

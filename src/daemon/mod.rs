@@ -12,6 +12,7 @@ pub mod hints;
 pub mod options;
 pub mod pulse;
 pub mod retention;
+pub mod schedules;
 pub mod triggers;
 pub mod watch;
 
@@ -270,6 +271,7 @@ struct Built {
     watch: tokio::task::JoinHandle<()>,
     hints: tokio::task::JoinHandle<()>,
     retention: tokio::task::JoinHandle<()>,
+    schedules: tokio::task::JoinHandle<()>,
     checkup: tokio::task::JoinHandle<()>,
     herald: tokio::task::JoinHandle<()>,
 }
@@ -357,6 +359,8 @@ impl Built {
         let pulse = runtime.spawn(pulse.beat(leased_at));
         let watch = runtime.spawn(watch.watch());
         let retention = runtime.spawn(retention::Retention::new(store.clone(), &config).keep());
+        let schedules = schedules::Schedules::new(handle.clone(), directory.clone(), executor_parts.clone());
+        let schedules = runtime.spawn(schedules.keep());
         let checkup = runtime.spawn(checkup::Checkup::new(store.clone(), metrics, &config).keep());
         let herald = runtime.spawn(herald::Herald::new(events, board.clone(), &config).tell());
         Ok(Self {
@@ -374,6 +378,7 @@ impl Built {
             watch,
             hints,
             retention,
+            schedules,
             checkup,
             herald,
         })
@@ -404,6 +409,7 @@ impl Built {
                 }
                 _ = &mut self.herald => return Err(DaemonError::TaskDied { task: "herald of events" }),
                 _ = &mut self.watch => return Err(DaemonError::TaskDied { task: "watch over the ledger" }),
+                _ = &mut self.schedules => return Err(DaemonError::TaskDied { task: "schedules" }),
                 _ = &mut self.retention => return Err(DaemonError::TaskDied { task: "retention" }),
             }
         }
@@ -450,6 +456,7 @@ impl Built {
         self.watch.abort();
         self.hints.abort();
         self.retention.abort();
+        self.schedules.abort();
         self.checkup.abort();
         // The supervisor may be what has died.
         let _ = self.supervisor.send(Drain { budget: drain }).await;

@@ -23,3 +23,5 @@ pub mod reconcile;
 pub mod retention;
 pub mod retry;
 pub mod share;
+
+pub mod schedule;

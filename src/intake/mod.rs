@@ -11,6 +11,7 @@ pub mod context;
 pub mod directory;
 pub mod error;
 pub mod restore;
+pub mod scheduled;
 pub mod snapshot_file;
 
 use std::collections::BTreeSet;

@@ -8,7 +8,7 @@ use super::backend::Backend;
 use super::cursor::{after_id, next_of, rows_of};
 use super::error::{Problem, StoreError};
 use super::records::{
-    ApiToken, NewTenant, NewToken, Page, PageRequest, Role, Tenant, TenantChange, Workspace,
+    ApiToken, KnownToken, NewTenant, NewToken, Page, PageRequest, Role, Tenant, TenantChange, Workspace,
 };
 use super::rows::{NumberRow, role_word};
 use super::statement::{Statement, sql};
@@ -199,6 +199,22 @@ pub async fn tenants_by_external_id(
         statement.push(" AND t.workspace_id = ");
         statement.push_value(workspace.0);
     }
+    find_tenants(backend, statement).await
+}
+
+/// See [`super::Store::tenants_by_name`].
+pub async fn tenants_by_name(
+    backend: &Backend,
+    workspace: WorkspaceId,
+    name: String,
+) -> Result<Vec<Tenant>, StoreError> {
+    let mut statement = tenants_where("t.workspace_id = ", workspace.0);
+    statement.push(" AND t.name = ");
+    statement.push_value(name);
+    find_tenants(backend, statement).await
+}
+
+async fn find_tenants(backend: &Backend, mut statement: Statement) -> Result<Vec<Tenant>, StoreError> {
     statement.push(" ORDER BY t.id");
     let rows: Vec<TenantRow> = backend
         .read("finding tenants", move |conn| Box::pin(async move { conn.rows(statement).await }))
@@ -323,4 +339,47 @@ pub async fn token(backend: &Backend, sha256: [u8; 32]) -> Result<Option<ApiToke
         role: row.role.0,
         workspace_id: row.workspace_id.map(WorkspaceId),
     }))
+}
+
+#[derive(QueryableByName)]
+struct KnownTokenRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    role: Word<Role>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    workspace_id: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    workspace_slug: Option<String>,
+    #[diesel(sql_type = types::Instant)]
+    created_at: SqlInstant,
+}
+
+/// See [`super::Store::tokens`].
+pub async fn tokens(backend: &Backend) -> Result<Vec<KnownToken>, StoreError> {
+    const TEXT: &str = "SELECT k.id, k.name, k.role, k.workspace_id, w.slug AS workspace_slug, k.created_at \
+         FROM api_tokens k LEFT JOIN workspaces w ON w.id = k.workspace_id ORDER BY k.name";
+    let rows: Vec<KnownTokenRow> =
+        backend.read("listing tokens", |conn| Box::pin(async move { conn.rows(sql(TEXT)).await })).await?;
+    let known = |row: KnownTokenRow| KnownToken {
+        id: TokenId(row.id),
+        name: row.name,
+        role: row.role.0,
+        workspace_id: row.workspace_id.map(WorkspaceId),
+        workspace_slug: row.workspace_slug,
+        created_at: row.created_at.0,
+    };
+    Ok(rows.into_iter().map(known).collect())
+}
+
+/// See [`super::Store::remove_token`].
+pub async fn remove_token(backend: &Backend, name: String) -> Result<bool, StoreError> {
+    const TEXT: &str = "DELETE FROM api_tokens WHERE name = $1";
+    backend
+        .write("removing a token", move |conn| {
+            Box::pin(async move { Ok(conn.execute(sql(TEXT).bind(name)).await? > 0) })
+        })
+        .await
 }

@@ -37,6 +37,7 @@ mod prune;
 mod reconcile;
 mod restores;
 mod runs;
+mod schedules;
 mod sessions;
 mod settle;
 mod snapshots;
@@ -446,6 +447,17 @@ impl Store {
             .await
     }
 
+    /// A workspace's tenants with a name.
+    pub async fn tenants_by_name(
+        &self,
+        workspace: WorkspaceId,
+        name: &str,
+    ) -> Result<Vec<Tenant>, StoreError> {
+        let name = name.to_owned();
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::tenants_by_name(&backend, workspace, name).await }).await
+    }
+
     /// A page of tenants, oldest first.
     pub async fn tenants(
         &self,
@@ -487,6 +499,19 @@ impl Store {
     pub async fn token(&self, sha256: [u8; 32]) -> Result<Option<ApiToken>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { directory::token(&backend, sha256).await }).await
+    }
+
+    /// Every token, by name; never what a token is.
+    pub async fn tokens(&self) -> Result<Vec<KnownToken>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::tokens(&backend).await }).await
+    }
+
+    /// Removes the token with a name, and whoever is signed in with it; false when there is none.
+    pub async fn remove_token(&self, name: &str) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::remove_token(&backend, name).await }).await
     }
 
     // --- policies and snapshots ------------------------------------------------------------------------------
@@ -561,7 +586,8 @@ impl Store {
         self.spawn(async move { snapshots::policies(&backend, tenant, page).await }).await
     }
 
-    // Of restores, imports, retention and sessions the operations stand in `restores`, `imports`, `prune` and `sessions`.
+    // Of restores, imports, retention, schedules and sessions the operations stand in `restores`, `imports`, `prune`,
+    // `schedules` and `sessions`.
 
     // --- doctor ----------------------------------------------------------------------------------------------
 

@@ -8,9 +8,14 @@ use uuid::Uuid;
 
 mod prune;
 mod restore;
+mod schedule;
 
 pub use prune::{PruneRequest, PruneStep, Pruned};
 pub use restore::{ImportedPolicy, ItemEnd, NewImport, RestoreEnd, RestoreItem};
+pub use schedule::{
+    Ask, AskEnd, AskVerdict, LastOccurrence, NewSchedule, Schedule, ScheduleAdded, ScheduleChange,
+    ScheduleSource, SchedulesConfigured,
+};
 
 use crate::clock::Instant;
 use crate::domain::assignment::{AssignmentSet, AssignmentsHash};
@@ -326,6 +331,23 @@ pub struct ApiToken {
     pub role: Role,
     /// The one workspace that it sees.
     pub workspace_id: Option<WorkspaceId>,
+}
+
+/// A token in a list of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct KnownToken {
+    /// Its row.
+    pub id: TokenId,
+    /// Its label.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The one workspace that it sees; null sees all.
+    pub workspace_id: Option<WorkspaceId>,
+    /// That workspace's slug.
+    pub workspace_slug: Option<String>,
+    /// When it was made.
+    pub created_at: Instant,
 }
 
 /// What was read of one policy type, to be stored.

@@ -31,3 +31,4 @@ mod restore;
 mod restore_crash;
 mod restore_proof;
 mod retention;
+mod schedules;

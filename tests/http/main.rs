@@ -18,6 +18,7 @@ mod requests;
 mod restore;
 mod restore_checks;
 mod runs;
+mod schedules;
 mod sessions;
 mod snapshot_files;
 mod snapshots;

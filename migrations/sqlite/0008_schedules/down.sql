@@ -1,0 +1,2 @@
+DROP TABLE schedule_asks;
+DROP TABLE schedules;
