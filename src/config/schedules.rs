@@ -168,7 +168,7 @@ mod tests {
             ("type", "assignments.destroy", "[schedules.x] type: "),
             ("type", "assignments.restore", "[schedules.x] "),
         ] {
-            let mut keys = vec![("workspace", "w"), ("type", "assignments.fetch"), ("cron", "@daily")];
+            let mut keys = [("workspace", "w"), ("type", "assignments.fetch"), ("cron", "@daily")];
             keys.iter_mut().find(|(name, _)| *name == key).expect("a key").1 = value;
             let lines: String = keys.iter().map(|(name, value)| format!("{name} = \"{value}\"\n")).collect();
             let config = Config::parse(&format!("[schedules.x]\n{lines}")).expect("it parses");
