@@ -316,6 +316,11 @@ impl Handle {
         self.inner.board.progress(run)
     }
 
+    /// How far everything is that executes in this process.
+    pub fn progresses(&self) -> Vec<(RunId, Progress)> {
+        self.inner.board.progresses()
+    }
+
     /// The ledger, for reading.
     pub fn store(&self) -> &Store {
         &self.inner.store

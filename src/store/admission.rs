@@ -471,6 +471,8 @@ pub async fn holders(backend: &Backend) -> Result<Vec<Run>, StoreError> {
     Ok(rows.into_iter().map(Run::from).collect())
 }
 
+const HOUR_US: i64 = 3_600_000_000;
+
 /// See [`super::Store::count_duplicates`].
 pub async fn count_duplicates(backend: &Backend, mut counts: Vec<DuplicateCount>) -> Result<(), StoreError> {
     const ONE: &str = "UPDATE operation_runs SET duplicate_count = duplicate_count + $2, last_duplicate_at = \
@@ -481,6 +483,14 @@ pub async fn count_duplicates(backend: &Backend, mut counts: Vec<DuplicateCount>
          JOIN operation_runs r ON r.id = b.id ORDER BY r.id FOR NO KEY UPDATE OF r) \
          UPDATE operation_runs r SET duplicate_count = r.duplicate_count + c.n, \
          last_duplicate_at = greatest(r.last_duplicate_at, c.at) FROM c WHERE r.id = c.id";
+    // By the hour, for the overview. ORDER: after the runs, by hour and workspace.
+    const HOUR: &str = "INSERT INTO refused_hours (hour, workspace_id, refused) \
+         SELECT $3, r.workspace_id, $2 FROM operation_runs r WHERE r.id = $1 \
+         ON CONFLICT (hour, workspace_id) DO UPDATE SET refused = refused + excluded.refused";
+    const HOURS: &str = "INSERT INTO refused_hours AS h (hour, workspace_id, refused) \
+         SELECT b.us / 3600000000, r.workspace_id, sum(b.n) FROM unnest($1, $2, $3) AS b (id, n, us) \
+         JOIN operation_runs r ON r.id = b.id GROUP BY 1, 2 ORDER BY 1, 2 \
+         ON CONFLICT (hour, workspace_id) DO UPDATE SET refused = h.refused + excluded.refused";
     if counts.is_empty() {
         return Ok(());
     }
@@ -502,18 +512,23 @@ pub async fn count_duplicates(backend: &Backend, mut counts: Vec<DuplicateCount>
             .try_write(move |conn| {
                 Box::pin(async move {
                     if conn.engine() == Engine::Postgres {
-                        let statement = sql(SET)
-                            .bind(counts.iter().map(|count| Some(count.run_id.0)).collect::<Vec<_>>())
-                            .bind(counts.iter().map(|count| Some(count.count)).collect::<Vec<_>>())
-                            .bind(
-                                counts.iter().map(|count| Some(count.last_at.micros())).collect::<Vec<_>>(),
-                            );
-                        conn.execute(statement).await?;
+                        for text in [SET, HOURS] {
+                            let column = |value: fn(&DuplicateCount) -> i64| {
+                                counts.iter().map(|count| Some(value(count))).collect::<Vec<_>>()
+                            };
+                            let statement = sql(text)
+                                .bind(column(|count| count.run_id.0))
+                                .bind(column(|count| count.count))
+                                .bind(column(|count| count.last_at.micros()));
+                            conn.execute(statement).await?;
+                        }
                         return Ok(());
                     }
                     for count in counts {
                         let statement = sql(ONE).bind(count.run_id.0).bind(count.count).bind(count.last_at);
                         conn.execute(statement).await?;
+                        let hour = count.last_at.micros().div_euclid(HOUR_US);
+                        conn.execute(sql(HOUR).bind(count.run_id.0).bind(count.count).bind(hour)).await?;
                     }
                     Ok(())
                 })

@@ -32,7 +32,9 @@ mod failures;
 mod imports;
 mod instances;
 mod listen;
+mod overview;
 mod passes;
+mod policy_lists;
 mod prune;
 mod reconcile;
 mod restores;
@@ -41,6 +43,7 @@ mod schedules;
 mod sessions;
 mod settle;
 mod snapshots;
+mod tenant_health;
 mod tenant_leases;
 
 pub use error::StoreError;
@@ -51,8 +54,11 @@ pub use migrate::{
     known_versions, known_versions_postgres, migrate, migrate_with, pending, pending_with, revert_all,
     revert_to,
 };
+pub use overview::{Ended, OPEN_COUNTED_MAX, Open};
+pub use policy_lists::{AssignedPolicy, Named, PolicySearch};
 pub use records::*;
 pub use sessions::SessionLimits;
+pub use tenant_health::{TenantHealth, TenantSearch};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -586,8 +592,8 @@ impl Store {
         self.spawn(async move { snapshots::policies(&backend, tenant, page).await }).await
     }
 
-    // Of restores, imports, retention, schedules and sessions the operations stand in `restores`, `imports`, `prune`,
-    // `schedules` and `sessions`.
+    // Of restores, imports, retention, schedules, sessions and what people look at, the operations stand in `restores`,
+    // `imports`, `prune`, `schedules`, `sessions`, `overview`, `tenant_health` and `policy_lists`.
 
     // --- doctor ----------------------------------------------------------------------------------------------
 

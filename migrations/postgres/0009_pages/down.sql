@@ -1,0 +1,14 @@
+DROP TABLE directory_names;
+DROP TABLE refused_hours;
+DROP TRIGGER operation_runs_days_of_insert ON operation_runs;
+DROP TRIGGER operation_runs_days_of_update ON operation_runs;
+DROP FUNCTION operation_runs_count_days();
+DROP TABLE run_days;
+DROP INDEX operation_runs_by_end;
+DROP INDEX operation_runs_fetched;
+DROP INDEX operation_runs_reconciles;
+DROP INDEX operation_runs_restores_tenant;
+DROP INDEX operation_runs_restores;
+DROP INDEX operation_runs_failed_tenant;
+DROP INDEX operation_runs_failed;
+DROP INDEX operation_runs_open;
