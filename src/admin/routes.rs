@@ -93,7 +93,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
 
 /// Pages that need a session.
 fn pages(pages: &mut web::ServiceConfig) {
-    pages.service(login::log_out);
+    pages.service(login::log_out).configure(super::web::configure);
 }
 
 /// Routes without a token.

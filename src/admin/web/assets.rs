@@ -18,7 +18,11 @@ struct Asset {
 }
 
 /// The style sheet, in the order in which rules go before each other.
-const CSS: &str = concat!(include_str!("assets/base.css"), include_str!("assets/parts.css"));
+const CSS: &str = concat!(
+    include_str!("assets/base.css"),
+    include_str!("assets/parts.css"),
+    include_str!("assets/views.css")
+);
 
 static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
     [

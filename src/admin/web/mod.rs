@@ -11,9 +11,15 @@
 //!             GET   /runs/{id}              run
 //!             GET   /failures               failures
 //!             GET   /system                 system
+//!             GET   /tenants                tenants
+//!             GET   /tenants/{id}           tenant
+//!             GET   /tenants/{id}/policies  policies
+//!             GET   /tenants/{id}/snapshots snapshot
+//!             GET   /snapshots/{id}         snapshot
 //! operator    POST  /runs/{id}/cancel       run
 //!             POST  /runs/{id}/retry        run
 //!             POST  /failures/retry         failures
+//!             POST  /tenants/{id}/fetch     tenant
 //! ```
 //!
 //! Live updates: an element with an `id` and `data-part` is fetched anew, with the whole page, when an event comes, and
@@ -28,6 +34,12 @@ pub mod layout;
 pub mod parts;
 pub mod visit;
 
+mod overview;
+mod policies;
+mod snapshot;
+mod tenant;
+mod tenants;
+
 mod problem_page;
 
 #[cfg(test)]
@@ -37,8 +49,20 @@ pub use problem_page::{as_page, as_pages, wants_html};
 pub use visit::Visit;
 
 use actix_web::http::header::{CACHE_CONTROL, ContentType};
-use actix_web::{HttpRequest, HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use maud::Markup;
+
+/// Registers the pages that need a session.
+pub(super) fn configure(pages: &mut web::ServiceConfig) {
+    pages
+        .service(overview::show)
+        .service(tenants::list)
+        .service(policies::list)
+        .service(snapshot::list)
+        .service(tenant::show)
+        .service(tenant::fetch)
+        .service(snapshot::show);
+}
 
 /// A page as an answer; nobody keeps it.
 pub struct Html(pub Markup);

@@ -1,0 +1,201 @@
+//! Runs over time: a bar per hour or day, what failed on top of what succeeded. The figures stand in a table below it,
+//! for who reads with the ears, and for who wants them exactly.
+
+use maud::{Markup, html};
+
+use crate::clock::Instant;
+use crate::store::Ended;
+
+/// The drawing's size, in its own units.
+const WIDTH: i64 = 720;
+const HEIGHT: i64 = 150;
+/// Room below the bars for the words.
+const FOOT: i64 = 18;
+/// Room above them for the largest figure.
+const TOP: i64 = 14;
+
+/// What one bar stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bucket {
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+}
+
+impl Bucket {
+    const fn micros(self) -> i64 {
+        match self {
+            Self::Hour => 3_600_000_000,
+            Self::Day => 86_400_000_000,
+        }
+    }
+
+    /// The bucket of a time.
+    pub fn of(self, at: Instant) -> i64 {
+        at.micros().div_euclid(self.micros())
+    }
+
+    fn begin(self, bucket: i64) -> Option<Instant> {
+        Instant::from_micros(bucket.checked_mul(self.micros())?)
+    }
+
+    fn label(self, bucket: i64) -> String {
+        let format = match self {
+            Self::Hour => "%H:%M",
+            Self::Day => "%-d %b",
+        };
+        self.begin(bucket).map(|at| at.to_utc().format(format).to_string()).unwrap_or_default()
+    }
+
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Hour => "Hour (UTC)",
+            Self::Day => "Day (UTC)",
+        }
+    }
+}
+
+/// Runs over time.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    /// What one bar stands for.
+    pub bucket: Bucket,
+    /// A bar each, the oldest first, also where nothing ended.
+    pub bars: Vec<Ended>,
+}
+
+impl Chart {
+    /// The last `count` buckets until `now`, of what was counted.
+    pub fn until(now: Instant, bucket: Bucket, count: i64, counted: &[Ended]) -> Self {
+        let last = bucket.of(now);
+        let bar = |at| {
+            let found = counted.iter().find(|ended| ended.bucket == at);
+            found.copied().unwrap_or(Ended { bucket: at, ..Ended::default() })
+        };
+        Self { bucket, bars: (last - count + 1..=last).map(bar).collect() }
+    }
+
+    fn sums(&self) -> (i64, i64) {
+        self.bars.iter().fold((0, 0), |(good, bad), bar| (good + bar.succeeded, bad + bar.failed))
+    }
+}
+
+impl maud::Render for Chart {
+    fn render(&self) -> Markup {
+        let most = self.bars.iter().map(|bar| bar.succeeded + bar.failed).max().unwrap_or(0);
+        let (succeeded, failed) = self.sums();
+        let told = format!("{succeeded} runs succeeded and {failed} failed");
+        html! {
+            div.chart {
+                p.legend {
+                    span.key.good {} "succeeded " strong { (succeeded) }
+                    span.key.bad {} "failed " strong { (failed) }
+                }
+                svg.bars viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(told) {
+                    (frame(most))
+                    @for (index, bar) in self.bars.iter().enumerate() { (self.bar(index, *bar, most)) }
+                }
+                details {
+                    summary.small { "As a table" }
+                    div.scroll {
+                        table.table {
+                            thead { tr { th { (self.bucket.column()) } th.num { "Succeeded" } th.num { "Failed" } } }
+                            tbody {
+                                @for bar in self.bars.iter().rev().filter(|bar| bar.succeeded + bar.failed > 0) {
+                                    tr {
+                                        th scope="row" { (self.bucket.label(bar.bucket)) }
+                                        td.num { (bar.succeeded) } td.num { (bar.failed) }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Chart {
+    fn bar(&self, index: usize, bar: Ended, most: i64) -> Markup {
+        let count = i64::try_from(self.bars.len()).unwrap_or(1).max(1);
+        let index = i64::try_from(index).unwrap_or(0);
+        // In hundredths, so that bars of any number fill the width.
+        let left = WIDTH * 100 * index / count;
+        let width = (WIDTH * 100 * (index + 1) / count - left - 300).max(100);
+        let floor = HEIGHT - FOOT;
+        let (good, bad) = (height(bar.succeeded, most), height(bar.failed, most));
+        // As many words as there is room for.
+        let named = index % (count / 8).max(1) == 0;
+        html! {
+            g {
+                title { (self.bucket.label(bar.bucket)) ": " (bar.succeeded) " succeeded, " (bar.failed) " failed" }
+                rect.hit x=(hundredths(left)) y=(TOP) width=(hundredths(width)) height=(floor - TOP) {}
+                @if good > 0 { rect.good x=(hundredths(left)) y=(floor - good) width=(hundredths(width)) height=(good) {} }
+                @if bad > 0 {
+                    rect.bad x=(hundredths(left)) y=(floor - good - bad) width=(hundredths(width)) height=(bad) {}
+                }
+                @if named { text x=(hundredths(left)) y=(HEIGHT - 4) { (self.bucket.label(bar.bucket)) } }
+            }
+        }
+    }
+}
+
+/// The line of the floor, and of the largest bar with its figure.
+fn frame(most: i64) -> Markup {
+    let floor = HEIGHT - FOOT;
+    html! {
+        @if most > 0 {
+            line x1="0" x2=(WIDTH) y1=(TOP) y2=(TOP) {}
+            text x=(WIDTH) y=(TOP - 4) text-anchor="end" { (most) }
+        }
+        line x1="0" x2=(WIDTH) y1=(floor) y2=(floor) {}
+    }
+}
+
+/// What is not nothing is seen.
+fn height(runs: i64, most: i64) -> i64 {
+    if runs == 0 { 0 } else { (runs * (HEIGHT - FOOT - TOP) / most.max(1)).max(2) }
+}
+
+fn hundredths(value: i64) -> String {
+    format!("{}.{:02}", value / 100, value % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use maud::Render;
+
+    use super::*;
+
+    fn now() -> Instant {
+        Instant::from_micros(1_700_000_000_000_000).expect("within the calendar")
+    }
+
+    #[test]
+    fn every_bucket_until_now_has_a_bar() {
+        let last = Bucket::Hour.of(now());
+        let counted = [
+            Ended { bucket: last, succeeded: 3, failed: 1 },
+            Ended { bucket: last - 40, ..Ended::default() },
+        ];
+        let chart = Chart::until(now(), Bucket::Hour, 24, &counted);
+        assert_eq!((chart.bars.len(), chart.bars[0].bucket, chart.bars[23]), (24, last - 23, counted[0]));
+        let text = chart.render().into_string();
+        assert_eq!((text.matches("class=\"good\"").count(), text.matches("class=\"bad\"").count()), (1, 1));
+        assert!(text.contains("3 runs succeeded and 1 failed"), "{text}");
+    }
+
+    #[test]
+    fn a_single_failure_beside_a_thousand_runs_is_seen() {
+        assert_eq!((height(1, 1000), height(0, 1000), height(0, 0)), (2, 0, 0));
+        assert_eq!(height(1000, 1000), HEIGHT - FOOT - TOP);
+    }
+
+    #[test]
+    fn an_empty_chart_is_a_chart() {
+        let text = Chart::until(now(), Bucket::Day, 30, &[]).render().into_string();
+        assert!(text.contains("0 runs succeeded") && !text.contains("style="), "{text}");
+    }
+}
