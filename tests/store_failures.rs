@@ -21,6 +21,7 @@ const BY_ALL: FailureGroups = FailureGroups { code: true, operation: true, tenan
 fn everything(groups: FailureGroups) -> FailureQuery {
     FailureQuery {
         groups,
+        code: None,
         workspace_id: None,
         tenant_id: None,
         operation: None,

@@ -25,4 +25,4 @@ pub mod fleet;
 pub mod reconcile;
 pub mod tenant;
 
-pub use handle::{AdmitError, Handle, Progress, Readiness, RestoreProgress, SystemReport};
+pub use handle::{ActorReport, AdmitError, Handle, Progress, Readiness, RestoreProgress, SystemReport};

@@ -183,6 +183,12 @@ pub fn parameter<T: std::str::FromStr>(
         .transpose()
 }
 
+/// Parses a field that has to be there, naming it when it is wrong.
+pub fn parameter_of<T: std::str::FromStr>(name: &str, text: &str, expected: &str) -> Result<T, Problem> {
+    let parsed = parameter(name, Some(text), expected)?;
+    parsed.ok_or_else(|| Problem::broken_invariant("expected a value of a text that is there, found none"))
+}
+
 /// Like [`parameter`], for the enums of the domain that are written as serde writes them.
 pub fn word<T: DeserializeOwned>(
     name: &str,

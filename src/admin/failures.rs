@@ -60,6 +60,7 @@ impl FailuresQuery {
         Ok(FailureQuery {
             groups: groups(self.group_by.as_deref().unwrap_or("code"))?,
             workspace_id: caller.narrow(asked)?,
+            code: None,
             tenant_id: body::parameter("tenant_id", self.tenant_id.as_deref(), number)?,
             operation: body::parameter("type", self.r#type.as_deref(), "the name of an operation")?,
             since: since(self.since.as_deref(), now)?,
@@ -85,7 +86,7 @@ fn groups(list: &str) -> Result<FailureGroups, Problem> {
     Ok(groups)
 }
 
-fn since(text: Option<&str>, now: Instant) -> Result<Instant, Problem> {
+pub(super) fn since(text: Option<&str>, now: Instant) -> Result<Instant, Problem> {
     let Some(text) = text else {
         return Ok(now - chrono::Duration::from_std(SINCE_DEFAULT).expect("a week"));
     };

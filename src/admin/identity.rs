@@ -74,7 +74,7 @@ pub(super) async fn explain(
 
 /// The active run of an identity, or the completed one in cooldown. A completed one keeps its flag until somebody
 /// takes over, so its cooldown is looked at, by the database's clock.
-async fn holder(state: &AdminState, identity: IdentityHash) -> Result<Option<Run>, Problem> {
+pub(super) async fn holder(state: &AdminState, identity: IdentityHash) -> Result<Option<Run>, Problem> {
     let Some(run) = state.store.holder(identity).await? else { return Ok(None) };
     if run.is_active() {
         return Ok(Some(run));

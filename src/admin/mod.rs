@@ -26,6 +26,7 @@
 //!             POST  /api/v1/runs/{id}/cancel                  runs
 //!             POST  /api/v1/runs/{id}/retry                   runs
 //!             POST  /api/v1/runs/{id}/undo                    restores
+//!             POST  /api/v1/failures/retry                    retries
 //!             POST  /api/v1/snapshots/{id}/drift              drift
 //!             POST  /api/v1/reconcile                         reconcile
 //!             POST  /api/v1/schedules                         schedules
@@ -57,6 +58,7 @@ mod login;
 mod plain;
 mod reconcile;
 mod restores;
+mod retries;
 mod runs;
 mod schedules;
 mod snapshots;

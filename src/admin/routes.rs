@@ -9,7 +9,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::problem::{Missing, Problem};
 use super::{
     auth, batch, diff, drift, events, failures, files, health, identity, login, openapi, reconcile, restores,
-    runs, schedules, session, snapshots, system, tenants, workspaces,
+    retries, runs, schedules, session, snapshots, system, tenants, workspaces,
 };
 use crate::store::Role;
 
@@ -67,6 +67,7 @@ pub const TABLE: &[Route] = &[
     route("DELETE", "/api/v1/schedules/{id}", Some(Role::Operator)),
     route("POST", "/api/v1/identity/explain", Some(Role::Viewer)),
     route("GET", "/api/v1/failures", Some(Role::Viewer)),
+    route("POST", "/api/v1/failures/retry", Some(Role::Operator)),
     route("GET", "/api/v1/events", Some(Role::Viewer)),
     route("GET", "/api/v1/system", Some(Role::Viewer)),
 ];
@@ -134,6 +135,7 @@ pub(super) fn behind_the_door(base: &mut ServiceConfig) {
         .service(schedules::remove)
         .service(identity::explain)
         .service(failures::show)
+        .service(retries::submit)
         .service(events::listen)
         .service(system::show);
 }

@@ -12,6 +12,7 @@ use super::problem::{Missing, Problem};
 use super::verdict::{self, VerdictBody};
 use crate::actors::Progress;
 use crate::config::HttpConfig;
+use crate::domain::admission::Verdict;
 use crate::domain::run::{Attempt, Run, Status};
 use crate::ids::{RunId, WorkspaceId};
 use crate::intake::{self, RunRequest};
@@ -61,31 +62,31 @@ pub(super) async fn submit(
 pub(super) struct RunsQuery {
     /// Of a workspace.
     #[param(value_type = Option<i64>)]
-    workspace_id: Option<String>,
+    pub(super) workspace_id: Option<String>,
     /// Of a tenant.
     #[param(value_type = Option<i64>)]
-    tenant_id: Option<String>,
+    pub(super) tenant_id: Option<String>,
     /// Of an operation.
     #[param(value_type = Option<crate::domain::operation::Operation>)]
-    r#type: Option<String>,
+    pub(super) r#type: Option<String>,
     /// In a status.
     #[param(value_type = Option<crate::domain::run::Status>)]
-    status: Option<String>,
+    pub(super) status: Option<String>,
     /// With an outcome.
     #[param(value_type = Option<crate::domain::run::Outcome>)]
-    outcome: Option<String>,
+    pub(super) outcome: Option<String>,
     /// With an identity.
-    run_identity_hash: Option<String>,
+    pub(super) run_identity_hash: Option<String>,
     /// Items at the most; 1 to `http.page_max`, default `http.page_default`.
     #[param(value_type = Option<usize>)]
-    limit: Option<String>,
+    pub(super) limit: Option<String>,
     /// The `next_cursor` of the part before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 impl RunsQuery {
     /// What to ask the ledger; never for more than the caller sees.
-    fn for_caller(self, caller: &Principal, limits: &HttpConfig) -> Result<RunQuery, Problem> {
+    pub(super) fn for_caller(self, caller: &Principal, limits: &HttpConfig) -> Result<RunQuery, Problem> {
         let number = "the number of an id";
         let asked: Option<WorkspaceId> =
             body::parameter("workspace_id", self.workspace_id.as_deref(), number)?;
@@ -201,15 +202,23 @@ pub(super) async fn cancel(
     state: web::Data<AdminState>,
     id: web::Path<RunId>,
 ) -> Result<HttpResponse, Problem> {
-    let run = visible_run(&state, &caller.0, *id).await?;
-    match state.handle.cancel(run.id, &caller.0.name).await? {
+    match cancel_run(&state, &caller.0, *id).await? {
         Cancel::Completed(run) | Cancel::Requested(run) => {
-            tracing::info!(by = %caller.0.name, run.id = run.id.0, "run cancelled on request");
             Ok(HttpResponse::Accepted().json(CancelBody { run }))
         }
         Cancel::AlreadyCompleted(run) => Err(Problem::already_completed(&run)),
         Cancel::NotFound => Err(Problem::not_found(Missing::Run)),
     }
+}
+
+/// Cancels a run that the caller may see.
+pub(super) async fn cancel_run(state: &AdminState, caller: &Principal, id: RunId) -> Result<Cancel, Problem> {
+    let run = visible_run(state, caller, id).await?;
+    let answer = state.handle.cancel(run.id, &caller.name).await?;
+    if let Cancel::Completed(run) | Cancel::Requested(run) = &answer {
+        tracing::info!(by = %caller.name, run.id = run.id.0, "run cancelled on request");
+    }
+    Ok(answer)
 }
 
 /// Asks for the same run again; skips the cooldown, never the rule that one run is active.
@@ -229,9 +238,14 @@ pub(super) async fn retry(
     state: web::Data<AdminState>,
     id: web::Path<RunId>,
 ) -> Result<HttpResponse, Problem> {
-    let run = visible_run(&state, &caller.0, *id).await?;
-    let request = intake::retry_of(&state.directory, &state.store, &run, &caller.0.initiator()).await?;
-    Ok(verdict::reply(verdict::ask(&state, request).await?))
+    Ok(verdict::reply(retry_run(&state, &caller.0, *id).await?))
+}
+
+/// Asks for the same again as a run that the caller may see.
+pub(super) async fn retry_run(state: &AdminState, caller: &Principal, id: RunId) -> Result<Verdict, Problem> {
+    let run = visible_run(state, caller, id).await?;
+    let request = intake::retry_of(&state.directory, &state.store, &run, &caller.initiator()).await?;
+    verdict::ask(state, request).await
 }
 
 /// A run that the caller may see.

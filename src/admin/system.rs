@@ -31,12 +31,21 @@ pub(super) struct SystemBody {
 )]
 #[get("/system")]
 pub(super) async fn show(caller: Viewer, state: web::Data<AdminState>) -> Result<HttpResponse, Problem> {
+    let (report, instances) = visible_system(&state, &caller.0).await?;
+    Ok(HttpResponse::Ok().json(SystemBody { report, instances }))
+}
+
+/// The actor tree and all instances, as far as the caller may see them.
+pub(super) async fn visible_system(
+    state: &AdminState,
+    caller: &Principal,
+) -> Result<(SystemReport, Vec<Instance>), Problem> {
     let instances = state.store.instances().await?;
     let mut report = state.handle.system().await;
-    if caller.0.workspace.is_some() {
-        hide_foreign_tenants(&state, &caller.0, &mut report).await?;
+    if caller.workspace.is_some() {
+        hide_foreign_tenants(state, caller, &mut report).await?;
     }
-    Ok(HttpResponse::Ok().json(SystemBody { report, instances }))
+    Ok((report, instances))
 }
 
 /// A tenant's actor tells that the tenant exists and is at work: it is shown to those who see the tenant.
@@ -62,7 +71,7 @@ async fn hide_foreign_tenants(
 }
 
 /// The tenant that an actor works for, by its name.
-fn tenant_of(name: &str) -> Option<TenantId> {
+pub(super) fn tenant_of(name: &str) -> Option<TenantId> {
     name.strip_prefix("tenant:")?.parse().ok()
 }
 

@@ -30,6 +30,13 @@ pub struct VerdictBody {
     run: Arc<Run>,
 }
 
+impl VerdictBody {
+    /// `accepted`, `active` or `cooldown`.
+    pub fn word(&self) -> &'static str {
+        self.verdict
+    }
+}
+
 impl From<Verdict> for VerdictBody {
     fn from(verdict: Verdict) -> Self {
         let word = verdict.as_str();

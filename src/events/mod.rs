@@ -39,7 +39,7 @@ use crate::domain::admission::Verdict;
 use crate::domain::run::Run;
 use crate::ids::{InstanceId, RunId};
 use crate::metrics::Metrics;
-use event::{Name, News, Repaired, State, Subject, Told};
+use event::{Event, Name, News, Repaired, State, Subject, Told};
 use known::Known;
 use reader::{Filter, Gap, Place, Reader};
 use refusals::Refusals;
@@ -290,6 +290,15 @@ impl Events {
             Some((_, seq)) if seq < recorded_from => (seq, Some(Gap::Unattended)),
             Some((_, seq)) => (seq, None),
         }
+    }
+
+    /// The newest refused requests of a run that are still in the buffer, newest first.
+    pub fn refusals_of(&self, run: RunId, limit: usize) -> Vec<Arc<Event>> {
+        let ring = self.inner.ring.read().expect(LOCK);
+        let refused = ring
+            .newest_first()
+            .filter(|event| event.news.name == Name::RequestRefused && event.news.subject.run_id == run);
+        refused.take(limit).cloned().collect()
     }
 
     /// How many listen.

@@ -49,6 +49,11 @@ impl Ring {
         self.head - self.events.len() as u64
     }
 
+    /// What is in the buffer, the latest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Arc<Event>> {
+        self.events.iter().rev()
+    }
+
     /// At most `limit` events after the number `seq`.
     pub fn after(&self, seq: u64, limit: usize) -> Behind {
         if seq < self.floor() {

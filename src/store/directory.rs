@@ -1,10 +1,12 @@
 //! Workspaces, tenants, users and API tokens.
 
+use std::collections::BTreeMap;
+
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use uuid::Uuid;
 
-use super::backend::Backend;
+use super::backend::{Backend, Engine};
 use super::cursor::{after_id, next_of, rows_of};
 use super::error::{Problem, StoreError};
 use super::records::{
@@ -12,7 +14,7 @@ use super::records::{
 };
 use super::rows::{NumberRow, role_word};
 use super::statement::{Statement, sql};
-use super::types::{SqlId, SqlInstant, Word, sql as types};
+use super::types::{DocumentText, SqlId, SqlInstant, Word, sql as types};
 use crate::ids::{TenantId, TokenId, UserId, WorkspaceId};
 
 // --- workspaces ------------------------------------------------------------------------------------------------------
@@ -186,6 +188,40 @@ pub async fn tenant(backend: &Backend, id: TenantId) -> Result<Option<Tenant>, S
         .read("reading a tenant", move |conn| Box::pin(async move { conn.row(statement).await }))
         .await?;
     Ok(row.map(Tenant::from))
+}
+
+#[derive(QueryableByName)]
+struct NameRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// See [`super::Store::tenant_names`].
+pub async fn tenant_names(
+    backend: &Backend,
+    ids: Vec<TenantId>,
+) -> Result<BTreeMap<TenantId, String>, StoreError> {
+    const SQLITE: &str = "SELECT t.id, t.name FROM json_each($1) j CROSS JOIN tenants t ON t.id = j.value";
+    const POSTGRES: &str = "SELECT t.id, t.name FROM tenants t WHERE t.id = ANY ($1)";
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows: Vec<NameRow> = backend
+        .read("naming tenants", move |conn| {
+            Box::pin(async move {
+                let statement = match conn.engine() {
+                    Engine::Sqlite => sql(SQLITE).bind(DocumentText::of(&ids)),
+                    Engine::Postgres => {
+                        sql(POSTGRES).bind(ids.iter().map(|id| Some(id.0)).collect::<Vec<_>>())
+                    }
+                };
+                conn.rows(statement).await
+            })
+        })
+        .await?;
+    Ok(rows.into_iter().map(|row| (TenantId(row.id), row.name)).collect())
 }
 
 /// See [`super::Store::tenants_by_external_id`].

@@ -32,6 +32,8 @@ pub struct FailureGroups {
 pub struct FailureQuery {
     /// What makes a group.
     pub groups: FailureGroups,
+    /// With a code.
+    pub code: Option<Code>,
     /// Of a workspace.
     pub workspace_id: Option<WorkspaceId>,
     /// Of a tenant.
@@ -138,6 +140,7 @@ pub async fn failures(backend: &Backend, query: FailureQuery) -> Result<Failures
     };
     only(" AND workspace_id = ", query.workspace_id.map(|id| id.0.into()));
     only(" AND tenant_key = ", query.tenant_id.map(|id| id.0.into()));
+    only(" AND code = ", query.code.map(|code| code.as_str().into()));
     only(" AND type = ", query.operation.map(|operation| operation.as_str().into()));
     statement.push(&format!(" GROUP BY {} ", grouped.join(", ")));
     statement.push("ORDER BY 5 DESC, 9 DESC LIMIT ");

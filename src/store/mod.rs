@@ -28,6 +28,7 @@ mod admission;
 mod claims;
 mod directory;
 mod doctor;
+mod failed_runs;
 mod failures;
 mod imports;
 mod instances;
@@ -47,6 +48,7 @@ mod tenant_health;
 mod tenant_leases;
 
 pub use error::StoreError;
+pub use failed_runs::{FailedOf, FailedQuery, FailedRuns};
 pub use failures::{FailureGroup, FailureGroups, FailureQuery, Failures};
 pub use listen::Hint;
 pub use lock::SqliteLock;
@@ -440,6 +442,12 @@ impl Store {
     pub async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { directory::tenant(&backend, id).await }).await
+    }
+
+    /// The names of tenants, of those that exist.
+    pub async fn tenant_names(&self, ids: Vec<TenantId>) -> Result<BTreeMap<TenantId, String>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { directory::tenant_names(&backend, ids).await }).await
     }
 
     /// Tenants with an external id (one per workspace at the most), within `workspace` when given.

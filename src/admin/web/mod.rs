@@ -30,8 +30,13 @@
 //! content security policy forbids it); a page holds no address of another host; what the caller may not see is 404.
 
 pub mod assets;
+pub mod failures;
 pub mod layout;
 pub mod parts;
+pub mod run;
+pub mod runs;
+pub mod system;
+pub mod theme;
 pub mod visit;
 
 mod overview;
@@ -61,7 +66,15 @@ pub(super) fn configure(pages: &mut web::ServiceConfig) {
         .service(snapshot::list)
         .service(tenant::show)
         .service(tenant::fetch)
-        .service(snapshot::show);
+        .service(snapshot::show)
+        .service(theme::choose)
+        .service(runs::page)
+        .service(run::page)
+        .service(run::cancel)
+        .service(run::retry)
+        .service(failures::page)
+        .service(failures::retry)
+        .service(system::page);
 }
 
 /// A page as an answer; nobody keeps it.
@@ -70,10 +83,13 @@ pub struct Html(pub Markup);
 impl Responder for Html {
     type Body = actix_web::body::BoxBody;
 
-    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
-        HttpResponse::Ok()
-            .insert_header(ContentType::html())
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .body(self.0.into_string())
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let mut response = HttpResponse::Ok();
+        response.insert_header(ContentType::html()).insert_header((CACHE_CONTROL, "no-store"));
+        // A message is told once.
+        if request.cookie(parts::flash::COOKIE).is_some() {
+            response.cookie(parts::flash::Flash::told());
+        }
+        response.body(self.0.into_string())
     }
 }

@@ -12,6 +12,8 @@ pub mod icons;
 pub mod links;
 pub mod notes;
 pub mod pager;
+pub mod progress;
 pub mod snapshots;
 pub mod times;
 pub mod verdicts;
+pub mod words;
