@@ -6,12 +6,13 @@ mod support;
 use std::time::Duration;
 
 use atlasd::clock::Instant;
+use atlasd::domain::admission::Request;
 use atlasd::domain::counts::Counts;
 use atlasd::domain::failure::{Code, Failure, summarise};
 use atlasd::domain::operation::Operation;
 use atlasd::domain::run::{Completion, Outcome, Run, Settlement};
 use atlasd::ids::RunId;
-use atlasd::store::{FailureGroup, FailureGroups, FailureQuery};
+use atlasd::store::{FailedOf, FailedQuery, FailureGroup, FailureGroups, FailureQuery};
 use support::*;
 
 const BY_CODE: FailureGroups = FailureGroups { code: true, operation: false, tenant: false };
@@ -173,5 +174,62 @@ on_each_engine! {
             lab.database.execute(&std::fs::read_to_string(path).unwrap()).unwrap();
         }
         assert_eq!(rolled_up(lab, everything(BY_ALL)).await, counted);
+    }
+
+    async fn a_code_is_a_filter(lab: &Lab) {
+        fails_with(lab, &many(Code::GraphNetwork, 1)).await;
+        fails_with(lab, &many(Code::GraphThrottled, 1)).await;
+        let only = FailureQuery { code: Some(Code::GraphThrottled), ..everything(BY_ALL) };
+        let groups = rolled_up(lab, only).await;
+        assert_eq!((groups.len(), groups[0].code), (1, Some(Code::GraphThrottled)));
+    }
+
+    async fn what_is_asked_for_again_is_what_failed_last(lab: &Lab) {
+        let failed = |query: FailedQuery| async move {
+            let found = lab.store.failed_runs(query).await.unwrap();
+            (found.runs.iter().map(|run| run.id).collect::<Vec<_>>(), found.more)
+        };
+        let all = FailedQuery {
+            code: Code::GraphNetwork,
+            operation: None,
+            of: FailedOf::All,
+            since: Instant::from_micros(0).unwrap(),
+            limit: 10,
+        };
+        assert_eq!(failed(all).await, (vec![], false));
+        let both = [many(Code::GraphThrottled, 1), many(Code::GraphNetwork, 2)].concat();
+        let first = fails_with(lab, &both).await;
+        let other = fails_with(lab, &many(Code::GraphTimeout, 1)).await;
+        let last = fails_with(lab, &many(Code::GraphNetwork, 1)).await;
+        assert_eq!(failed(all).await, (vec![last.id, first.id], false), "the newest first, whichever code is first");
+        assert_eq!(failed(FailedQuery { limit: 1, ..all }).await, (vec![last.id], true));
+        assert_eq!(failed(FailedQuery { code: Code::GraphTimeout, ..all }).await.0, [other.id]);
+        assert_eq!(failed(FailedQuery { operation: Some(Operation::Restore), ..all }).await.0, []);
+        assert_eq!(failed(FailedQuery { of: FailedOf::Tenant(lab.tenant()), ..all }).await.0.len(), 2);
+        assert_eq!(failed(FailedQuery { of: FailedOf::Workspace(lab.workspace), ..all }).await.0.len(), 2);
+        assert_eq!(failed(FailedQuery { of: FailedOf::WorkspaceItself(lab.workspace), ..all }).await.0, []);
+        let later = last.completed_at.unwrap() + Duration::from_secs(1);
+        assert_eq!(failed(FailedQuery { since: later, ..all }).await.0, []);
+        // The identity of the last one is done since: nothing is left to ask for.
+        let again = Request { identity: last.identity, force: true, ..lab.request() };
+        let again = lab.accepted(again).await;
+        let again = lab.store.claim_run(again.id, lab.instance).await.unwrap().unwrap();
+        let done = Settlement::Complete(Completion {
+            outcome: Outcome::Succeeded,
+            counts: Counts::default(),
+            failures: vec![],
+            context: serde_json::Map::new(),
+            cooldown: Duration::ZERO,
+        });
+        lab.settled(lease(&again), done).await;
+        assert_eq!(failed(all).await.0, [first.id]);
+    }
+
+    async fn tenants_have_names(lab: &Lab) {
+        let known = lab.store.tenant(lab.tenant()).await.unwrap().unwrap();
+        let asked = vec![lab.tenant(), atlasd::ids::TenantId(999_999)];
+        let names = lab.store.tenant_names(asked).await.unwrap();
+        assert_eq!(names, std::collections::BTreeMap::from([(lab.tenant(), known.name)]));
+        assert!(lab.store.tenant_names(vec![]).await.unwrap().is_empty());
     }
 }

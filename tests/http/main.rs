@@ -14,6 +14,7 @@ macro_rules! on_both_engines {
 mod access;
 mod events;
 mod failures;
+mod pages;
 mod requests;
 mod restore;
 mod restore_checks;

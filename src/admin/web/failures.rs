@@ -10,8 +10,9 @@ use serde::Deserialize;
 use super::layout::{self, Tab};
 use super::parts::badges::{self, Tone};
 use super::parts::flash::Flash;
+use super::parts::links::address;
 use super::parts::{figures, forms, notes, times, words};
-use super::runs::{Options, address};
+use super::runs::Options;
 use super::{Html, Visit};
 use crate::admin::AdminState;
 use crate::admin::auth::{Operator, Principal, Viewer};
@@ -287,7 +288,7 @@ fn runs_of(group: &FailureGroup) -> String {
     let workspace = workspace.filter(|_| tenant.is_none());
     address(
         "/runs",
-        [
+        &[
             ("workspace_id", workspace.as_deref()),
             ("tenant_id", tenant.as_deref()),
             ("type", group.operation.map(Operation::as_str)),
@@ -309,7 +310,7 @@ fn button(group: &FailureGroup, view: &FailuresView, visit: &Visit) -> Markup {
             input type="hidden" name="workspace_id" value=(workspace);
             @if let Some(tenant) = tenant { input type="hidden" name="tenant_id" value=(tenant); }
             @if let Some(since) = &view.filters.since { input type="hidden" name="since" value=(since); }
-            input type="hidden" name="back" value=(address("/failures", view.filters.named()));
+            input type="hidden" name="back" value=(address("/failures", &view.filters.named()));
             button.small title="Asks again for every request whose latest run failed so" { "Retry all" }
         }
     }

@@ -17,7 +17,7 @@ use crate::admin::body::Query;
 use crate::admin::problem::Problem;
 use crate::clock::Instant;
 use crate::store::Page;
-pub use filters::{Filters, Options, address, encoded};
+pub use filters::{Filters, Options};
 pub use rows::{Row, rows_of, table, tenant, took};
 
 /// What the page shows.

@@ -7,7 +7,7 @@ use crate::admin::body;
 use crate::admin::problem::Problem;
 use crate::admin::web::parts::badges::{self, Tone};
 use crate::admin::web::parts::figures::counted;
-use crate::admin::web::runs::encoded;
+use crate::admin::web::parts::links::address;
 use crate::domain::assignment;
 use crate::domain::operation::Operation;
 use crate::domain::run::Run;
@@ -62,7 +62,7 @@ impl Items {
                         span.where { (counted(self.page.items.len() as u64, "policy", "policies")) }
                         @if !self.is_first { a.button.small href={ "/runs/" (run.id) "#items" } { "First" } }
                         @if let Some(next) = &self.page.next_cursor {
-                            a.button.small rel="next" href={ "/runs/" (run.id) "?items=" (encoded(next)) "#items" } { "More →" }
+                            a.button.small rel="next" href={ (address(&format!("/runs/{}", run.id), &[("items", Some(next.as_str()))])) "#items" } { "More →" }
                         }
                     }
                 }

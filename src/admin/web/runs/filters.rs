@@ -1,7 +1,5 @@
 //! What the list of runs is filtered by: all that `GET /api/v1/runs` takes, under the same names.
 
-use std::fmt::Write as _;
-
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -10,6 +8,7 @@ use crate::admin::auth::Principal;
 use crate::admin::problem::Problem;
 use crate::admin::runs::RunsQuery;
 use crate::admin::web::parts::forms;
+use crate::admin::web::parts::links::address;
 use crate::admin::web::parts::pager::Pager;
 use crate::config::HttpConfig;
 use crate::domain::operation::Operation;
@@ -103,13 +102,13 @@ impl Filters {
     /// The address of a part of this list.
     fn address(&self, cursor: Option<&str>, trail: Option<&str>) -> String {
         let further = [("limit", self.limit.as_deref()), ("cursor", cursor), ("trail", trail)];
-        address("/runs", self.named().into_iter().chain(further))
+        address("/runs", &self.named().into_iter().chain(further).collect::<Vec<_>>())
     }
 
     /// Which events the list follows: those of what it is filtered by, as far as events can be.
     pub fn events(&self) -> String {
         let known = ["workspace_id", "tenant_id", "type"];
-        address("", self.named().into_iter().filter(|(name, _)| known.contains(name)))
+        address("", &self.named().into_iter().filter(|(name, _)| known.contains(name)).collect::<Vec<_>>())
     }
 
     /// The ways on; `next` is the cursor of the next part.
@@ -156,35 +155,6 @@ impl Filters {
             }
         }
     }
-}
-
-/// A path with what of a query is given.
-pub fn address<'a>(path: &str, query: impl IntoIterator<Item = (&'static str, Option<&'a str>)>) -> String {
-    let mut text = path.to_owned();
-    let mut sign = '?';
-    for (name, value) in query {
-        if let Some(value) = value {
-            let _ = write!(text, "{sign}{name}={}", encoded(value));
-            sign = '&';
-        }
-    }
-    text
-}
-
-/// A value within a query.
-pub fn encoded(value: &str) -> String {
-    let mut text = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                text.push(char::from(byte))
-            }
-            other => {
-                let _ = write!(text, "%{other:02X}");
-            }
-        }
-    }
-    text
 }
 
 /// What there is to choose from.

@@ -1,0 +1,162 @@
+//! What every page keeps: no word to another host, nothing against its own policy, no sideways scrolling on a phone, both
+//! colour schemes, names for what programs read aloud. And the pictures of all of them.
+
+use std::path::PathBuf;
+
+use atlasd::sandbox::faults::{Fault, FaultKind, On};
+use atlasd::store::Role;
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+use crate::world::{World, quick};
+
+/// A world with something on every page; the pages, by a name for each.
+async fn furnished() -> (World, Vec<(String, String)>) {
+    let world = World::start(quick()).await;
+    let run = world.fetched("Contoso Manufacturing", json!({})).await;
+    world.fetch("Contoso Manufacturing", json!({})).await;
+    world.fetched("Northwind Traders", json!({})).await;
+    world.bed.sandbox.state().add_fault(Fault {
+        tenant: None,
+        policy_type: Some("mobileApp".to_owned()),
+        policy_id: None,
+        on: On::List,
+        kind: FaultKind::Forbidden,
+        times: None,
+        every: 1,
+        skip: 0,
+    });
+    let failed = world.fetched("Tailspin Toys", json!({})).await;
+    let pages = [
+        ("runs", "/runs".to_owned()),
+        ("runs-empty", "/runs?status=running".to_owned()),
+        ("run", format!("/runs/{run}")),
+        ("run-failed", format!("/runs/{failed}")),
+        ("failures", "/failures".to_owned()),
+        ("system", "/system".to_owned()),
+        ("not-found", "/runs/999999".to_owned()),
+    ];
+    (world, pages.map(|(name, path)| (name.to_owned(), path)).to_vec())
+}
+
+/// What is wrong with the page as programs read it.
+const UNNAMED: &str = "
+    const bad = [];
+    for (const e of document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea, progress')) {
+        const named = e.innerText?.trim() || e.getAttribute('aria-label') || e.labels?.length || e.title;
+        if (!named) bad.push(e.outerHTML.slice(0, 120));
+    }
+    for (const e of document.querySelectorAll('table')) if (!e.caption) bad.push('a table without a caption');
+    for (const e of document.querySelectorAll('th')) if (!e.scope) bad.push('a heading without a scope: ' + e.innerText);
+    const ids = [...document.querySelectorAll('[id]')].map((e) => e.id);
+    for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) bad.push('twice the id ' + id);
+    if (document.querySelectorAll('h1').length !== 1) bad.push('not one h1');
+    return bad;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_its_own_and_fits_and_can_be_read_aloud() {
+    let (world, pages) = furnished().await;
+    let browser = world.browser(Role::Admin).await;
+    browser.requests().await;
+    browser.complaints().await;
+    for (name, path) in &pages {
+        for width in [1280, 390] {
+            browser.resize(width, 844).await;
+            browser.go(path).await;
+            browser.find("h1").await;
+            assert!(
+                !browser.overflows().await,
+                "{name} scrolls sideways at {width}: {}",
+                widest(&browser).await
+            );
+        }
+        let unnamed = browser.run(UNNAMED).await;
+        assert_eq!(unnamed, Value::Array(vec![]), "{name}");
+    }
+    let own = format!("{}/", world.url());
+    let foreign: Vec<_> = browser
+        .requests()
+        .await
+        .into_iter()
+        .filter(|url| !url.starts_with(&own) && !url.starts_with("data:"))
+        .collect();
+    assert_eq!(foreign, Vec::<String>::new(), "no page asks another host");
+    let complaints: Vec<_> =
+        browser.complaints().await.into_iter().filter(|line| !line.contains("404 (Not Found)")).collect();
+    assert_eq!(complaints, Vec::<String>::new(), "no page breaks its own policy");
+    browser.close().await;
+}
+
+/// The elements that are wider than what is seen.
+async fn widest(browser: &Browser) -> Value {
+    let script = "return [...document.querySelectorAll('*')]
+        .filter((e) => e.getBoundingClientRect().right > document.scrollingElement.clientWidth + 1)
+        .slice(0, 6).map((e) => e.outerHTML.slice(0, 100))";
+    browser.run(script).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_light_or_dark_as_the_browser_prefers_or_somebody_chose() {
+    let world = World::start(quick()).await;
+    let browser = world.browser(Role::Viewer).await;
+    let colour = "return getComputedStyle(document.body).backgroundColor";
+    browser.prefer("light").await;
+    browser.go("/runs").await;
+    let light = browser.run(colour).await;
+    browser.prefer("dark").await;
+    let dark = browser.run(colour).await;
+    assert_ne!(light, dark);
+    browser.click("form[data-theme-form] button").await;
+    assert_eq!(browser.run(colour).await, light, "light was chosen");
+    browser.go("/system").await;
+    assert_eq!(browser.run(colour).await, light, "the choice survives");
+    browser.click("form[data-theme-form] button").await;
+    assert_eq!(browser.run(colour).await, dark, "dark was chosen");
+    browser.close().await;
+}
+
+/// Pictures of every page, wide and narrow, light and dark; see `scripts/screenshots`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "makes pictures for people to look at: scripts/screenshots runs it"]
+async fn screenshots() {
+    let folder =
+        PathBuf::from(std::env::var_os("ATLASD_SCREENSHOTS").expect("ATLASD_SCREENSHOTS names a directory"));
+    std::fs::create_dir_all(&folder).expect("the directory can be made");
+    let (world, mut pages) = furnished().await;
+    let stranger = Browser::start(&world.url()).await;
+    take(&stranger, &folder, &[("login".to_owned(), "/login".to_owned())]).await;
+    stranger.close().await;
+    let browser = world.browser(Role::Admin).await;
+    if let Ok(further) = std::env::var("ATLASD_SCREENSHOTS_ALSO") {
+        pages.extend(
+            further
+                .split_whitespace()
+                .map(|path| (path.trim_matches('/').replace('/', "-"), path.to_owned())),
+        );
+    }
+    take(&browser, &folder, &pages).await;
+    browser.close().await;
+}
+
+async fn take(browser: &Browser, folder: &std::path::Path, pages: &[(String, String)]) {
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme).await;
+        for (width, height) in [(1280, 900), (390, 844)] {
+            browser.resize(width, height).await;
+            for (name, path) in pages {
+                browser.go(path).await;
+                browser.find("h1").await;
+                // The live mark has settled, or there is none.
+                browser
+                    .until(
+                        "a settled page",
+                        "const e = document.getElementById('live'); return !e || e.dataset.state === 'live'",
+                    )
+                    .await;
+                let file = folder.join(format!("{name}-{width}-{scheme}.png"));
+                std::fs::write(&file, browser.picture().await).expect("the directory is writable");
+                println!("{}", file.display());
+            }
+        }
+    }
+}
