@@ -243,7 +243,10 @@ fn what_next(address: &str, database: &str, token: &SecretString, done: &Done) -
         ("the actors, logged here", format!("kill -USR2 {pid}")),
     ];
     let mut text = format!(
-        "\n3. Now you. Paste this into another terminal:\n\nexport ATLASD_URL={address}\nexport ATLASD_TOKEN={}\n{}\nand try:\n\n",
+        "\n3. Now you, in a browser. Open\n\n  {address}/runs/{run}\n\nand sign in with this token:\n\n  {}\n\nThe page says \
+         why the second request was refused, and from when on it is accepted again.\n\n4. Or in another terminal. Paste \
+         this into it:\n\nexport ATLASD_URL={address}\nexport ATLASD_TOKEN={}\n{}\nand try:\n\n",
+        token.expose_secret(),
         token.expose_secret(),
         shorthand(),
     );

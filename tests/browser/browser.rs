@@ -19,7 +19,7 @@ pub struct Browser {
     raw: reqwest::Client,
     session: String,
     base: String,
-    _driver: Driver,
+    driver: Driver,
 }
 
 impl Browser {
@@ -35,7 +35,7 @@ impl Browser {
             .unwrap_or_else(|error| panic!("Chromium does not start: {error}"));
         let session = client.session_id().await.expect("chromedriver answers").expect("a session");
         let raw = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let browser = Self { client, raw, session, base: base.to_owned(), _driver: driver };
+        let browser = Self { client, raw, session, base: base.to_owned(), driver };
         browser.resize(1280, 900).await;
         browser
     }
@@ -64,7 +64,7 @@ impl Browser {
     }
 
     async fn raw_call(&self, path: &str, body: Value) -> Value {
-        let url = format!("{}/session/{}/{path}", self._driver.url, self.session);
+        let url = format!("{}/session/{}/{path}", self.driver.url, self.session);
         let answer = self.raw.post(url).body(body.to_string()).header("content-type", "application/json");
         let text = answer.send().await.expect("chromedriver answers").text().await.expect("a whole answer");
         let answer: Value = serde_json::from_str(&text).expect("chromedriver answers in JSON");

@@ -33,7 +33,7 @@ async fn keys_alone_go_from_the_list_to_a_run_and_ask_again() {
     browser.until_text("h1", &format!("Run #{run}")).await;
     browser.run("document.querySelector(\"form[action$='/retry'] button\").focus()").await;
     browser.key(Key::Enter).await;
-    browser.until_text("#flash", "Accepted").await;
+    browser.until_text("#flash", "accepted").await;
     browser.close().await;
 }
 

@@ -27,7 +27,16 @@ async fn furnished() -> (World, Vec<(String, String)>) {
         skip: 0,
     });
     let failed = world.fetched("Tailspin Toys", json!({})).await;
+    let tenant = world.tenant("Contoso Manufacturing").await;
+    let snapshot =
+        world.ended(run).await["context"]["snapshot_id"].as_i64().expect("a fetch makes a snapshot");
     let pages = [
+        ("overview", "/".to_owned()),
+        ("tenants", "/tenants".to_owned()),
+        ("tenant", format!("/tenants/{tenant}")),
+        ("policies", format!("/tenants/{tenant}/policies")),
+        ("snapshots", format!("/tenants/{tenant}/snapshots")),
+        ("snapshot", format!("/snapshots/{snapshot}")),
         ("runs", "/runs".to_owned()),
         ("runs-empty", "/runs?status=running".to_owned()),
         ("run", format!("/runs/{run}")),
@@ -36,7 +45,7 @@ async fn furnished() -> (World, Vec<(String, String)>) {
         ("system", "/system".to_owned()),
         ("not-found", "/runs/999999".to_owned()),
     ];
-    (world, pages.map(|(name, path)| (name.to_owned(), path)).to_vec())
+    (world, pages.into_iter().map(|(name, path)| (name.to_owned(), path)).collect())
 }
 
 /// What is wrong with the page as programs read it.

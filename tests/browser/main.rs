@@ -4,7 +4,7 @@
 //! It needs `chromium` and `chromedriver` (`CHROMIUM` and `CHROMEDRIVER` name others than those of the `PATH`): without
 //! them the tests fail, they are never passed over.
 
-#[path = "../daemon/bed.rs"]
+#[path = "../support/bed.rs"]
 mod bed;
 #[path = "../support/database.rs"]
 mod support;

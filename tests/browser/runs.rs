@@ -64,7 +64,7 @@ async fn a_refused_request_is_explained_and_run_again_by_hand() {
     }
     browser.until_text("[aria-labelledby=refused]", "answered 1 request").await;
     browser.press("form[action$='/retry'] button").await;
-    browser.until_text("#flash", "Accepted: run").await;
+    browser.until_text("#flash", "accepted as run").await;
     let again = browser.path().await;
     assert_ne!(again, format!("/runs/{run}"));
     browser.until_text(".head .badge", "succeeded").await;

@@ -94,7 +94,7 @@ impl World {
     pub async fn fetch(&self, tenant: &str, inputs: Value) -> i64 {
         let tenant = self.tenant(tenant).await;
         let request = json!({"type": "assignments.fetch", "tenant_id": tenant, "inputs": inputs});
-        let reply = self.client().post("/runs", &request).await;
+        let reply = self.client().post("/runs", request).await;
         reply.body["run"]["id"].as_i64().unwrap_or_else(|| panic!("no run in {}", reply.body))
     }
 

@@ -122,6 +122,7 @@ impl Overview {
         };
         let failures = FailureQuery {
             groups: FailureGroups { code: true, operation: true, tenant: false },
+            code: None,
             workspace_id: workspace,
             tenant_id: None,
             operation: None,

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::layout::{self, Tab};
 use super::parts::flash::Flash;
-use super::parts::{badges, facts, figures, forms, progress, times, words};
+use super::parts::{badges, facts, figures, forms, progress, times, verdicts, words};
 use super::runs::{Row, rows_of, took};
 use super::{Html, Visit};
 use crate::admin::AdminState;
@@ -20,7 +20,6 @@ use crate::admin::body::Query;
 use crate::admin::problem::{Missing, Problem};
 use crate::admin::runs::{cancel_run, retry_run, visible_run};
 use crate::clock::Instant;
-use crate::domain::admission::Verdict;
 use crate::domain::failure::Failure;
 use crate::domain::operation::Operation;
 use crate::domain::run::{Attempt, Run, Status};
@@ -121,19 +120,7 @@ pub async fn retry(
     state: web::Data<AdminState>,
     id: web::Path<RunId>,
 ) -> Result<HttpResponse, Problem> {
-    let verdict = retry_run(&state, &caller.0, *id).await?;
-    let run = verdict.run().id;
-    let flash = match verdict {
-        Verdict::Accepted(_) => Flash::good(format!("Accepted: run {run} does the same again.")),
-        Verdict::Active(_) => Flash::warn(format!(
-            "Refused, active: run {run} does the same right now, so nothing was started. Not even force starts a second one."
-        )),
-        Verdict::Cooldown { retry_at, .. } => Flash::warn(format!(
-            "Refused, cooldown: run {run} did the same. Accepted again from {}.",
-            times::words(retry_at)
-        )),
-    };
-    Ok(flash.redirect(&format!("/runs/{run}")))
+    Ok(verdicts::to_run(&retry_run(&state, &caller.0, *id).await?, "The same"))
 }
 
 fn content(view: &RunView, visit: &Visit) -> Markup {
