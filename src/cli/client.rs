@@ -117,6 +117,9 @@ impl std::fmt::Display for Problem {
         write!(f, " ({}, status {})", printable(code), self.status)?;
         match self.status {
             401 => f.write_str("; is ATLASD_TOKEN right, and for this daemon?"),
+            403 if self.code == "auth.role_too_low" => f.write_str(
+                "; `atlasd token create --role ROLE` makes one, `atlasd token list` shows what there is",
+            ),
             503 => f.write_str("; nothing was changed, try again"),
             _ => Ok(()),
         }

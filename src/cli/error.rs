@@ -1,10 +1,11 @@
 //! What can go wrong in a command: one line on stderr and an exit code (SPEC section 11).
 
 use std::error::Error;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use super::client::ClientError;
+use super::colour;
 use crate::config::ConfigError;
 use crate::graph::GraphSetupError;
 use crate::store::StoreError;
@@ -143,9 +144,7 @@ impl CliError {
     /// Prints `error: …`, red on a terminal.
     pub fn report(&self) {
         let mut stderr = std::io::stderr();
-        let colour =
-            stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let label = if colour { "\u{1b}[1;31merror:\u{1b}[0m" } else { "error:" };
+        let label = if colour::on(&stderr) { "\u{1b}[1;31merror:\u{1b}[0m" } else { "error:" };
         // Nobody is left to tell when stderr is closed.
         let _ = writeln!(stderr, "{label} {}", self.line());
     }

@@ -5,6 +5,7 @@
 //! beats the file ([`settings`]). Results go to stdout; progress, warnings and errors to stderr. The exit codes are
 //! those of [`error::CliError`].
 
+pub mod colour;
 pub mod error;
 pub mod output;
 pub mod settings;

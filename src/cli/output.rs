@@ -1,12 +1,12 @@
 //! How results are printed: a table for people, JSON for programs.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Cell, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use super::CliError;
+use super::{CliError, colour};
 
 /// The form of a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -38,7 +38,7 @@ pub fn list<T: Serialize>(
 ) -> Result<(), CliError> {
     match output {
         Output::Json => json(&items),
-        Output::Table => print(&table(headers, items.iter().map(row), terminal_width())),
+        Output::Table => print(&table(headers, items.iter().map(row), Paper::of_stdout())),
     }
 }
 
@@ -49,8 +49,9 @@ pub fn list<T: Serialize>(
 pub fn fields(rows: &[(&str, String)]) -> Result<(), CliError> {
     let rows = rows.iter().filter(|(_, value)| !value.is_empty());
     let rows = rows.map(|(name, value)| vec![format!("{name}:"), value.clone()]);
-    let text = table(&["", ""], rows, terminal_width());
-    print(text.trim_start_matches([' ', '\n']))
+    let rows: Vec<_> = rows.collect();
+    let paper = Paper { width: terminal_width(), colours: false };
+    print(columns(&["", ""], &rows, paper).trim_start_matches([' ', '\n']))
 }
 
 /// A time (RFC 3339, UTC) as a table shows it: to the minute.
@@ -80,13 +81,20 @@ pub fn print(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Says what to do next, to people only: where stderr is a terminal.
+pub fn hint(text: &str) {
+    if std::io::stderr().is_terminal() {
+        say(text);
+    }
+}
+
 /// Says something on stderr that is no result.
 pub fn say(text: &str) {
     // Nobody is left to tell when stderr is closed.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// What is narrower cannot show a table in columns.
+/// What is narrower shows nothing at all.
 const WIDTH_MIN: u16 = 20;
 
 fn terminal_width() -> Option<u16> {
@@ -95,20 +103,82 @@ fn terminal_width() -> Option<u16> {
     if table.is_tty() { table.width().filter(|width| *width >= WIDTH_MIN) } else { None }
 }
 
-/// Columns without lines around them, so that `cut` and `awk` can read them; wrapped where a terminal has a width.
-fn table(headers: &[&str], rows: impl Iterator<Item = Vec<String>>, width: Option<u16>) -> String {
+/// What a table is printed on.
+#[derive(Clone, Copy, Default)]
+struct Paper {
+    /// Of the terminal; `None` elsewhere, where nothing is wrapped.
+    width: Option<u16>,
+    colours: bool,
+}
+
+impl Paper {
+    fn of_stdout() -> Self {
+        Self { width: terminal_width(), colours: colour::on(&std::io::stdout()) }
+    }
+}
+
+/// The least that a column needs to be read where its cells are longer.
+const COLUMN_MIN: usize = 8;
+/// What stands between two columns.
+const GAP: usize = 2;
+
+/// Columns without lines around them, so that `cut` and `awk` can read them; wrapped where a terminal has a width, and
+/// one below the other where that is too narrow for columns.
+fn table(headers: &[&str], rows: impl Iterator<Item = Vec<String>>, paper: Paper) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.map(|row| row.iter().map(|cell| shown(cell, paper)).collect()).collect();
+    match paper.width {
+        Some(width) if is_too_narrow(headers, &rows, width) => records(headers, &rows),
+        _ => columns(headers, &rows, paper),
+    }
+}
+
+/// A cell as it is shown: a terminal gets times to the second, everything else gets them whole.
+fn shown(cell: &str, paper: Paper) -> String {
+    let is_time = cell.len() == 27 && cell.ends_with('Z') && cell.as_bytes()[10] == b'T';
+    match cell.get(..19) {
+        Some(second) if is_time && paper.width.is_some() => second.replace('T', " "),
+        _ => printable(cell),
+    }
+}
+
+fn is_too_narrow(headers: &[&str], rows: &[Vec<String>], width: u16) -> bool {
+    let needed = headers.iter().enumerate().map(|(index, header)| {
+        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count());
+        let widest = cells.max().unwrap_or(0);
+        widest.min(COLUMN_MIN).max(header.chars().count()) + GAP
+    });
+    needed.sum::<usize>() > usize::from(width) + GAP
+}
+
+fn columns(headers: &[&str], rows: &[Vec<String>], paper: Paper) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).force_no_tty().set_header(headers.iter().copied());
-    if let Some(width) = width {
+    if let Some(width) = paper.width {
         table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
     }
+    if paper.colours {
+        table.enforce_styling();
+    }
     for row in rows {
-        table.add_row(row.iter().map(|cell| printable(cell)));
+        table.add_row(row.iter().map(|cell| match colour::of(cell) {
+            Some(colour) if paper.colours => Cell::new(cell).fg(colour),
+            _ => Cell::new(cell),
+        }));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// `NAME: value`, a line each, and an empty line between two things.
+fn records(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let record = |row: &Vec<String>| {
+        let fields = headers.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+        fields.map(|(header, cell)| format!("{header}: {cell}")).collect::<Vec<_>>().join("\n")
+    };
+    rows.iter().map(record).collect::<Vec<_>>().join("\n\n")
 }
 
 /// Names come from elsewhere: what would steer a terminal is shown, not carried out.
@@ -123,26 +193,58 @@ mod tests {
     #[test]
     fn a_table_is_columns_without_lines() {
         let rows = [vec!["1".to_owned(), "contoso".to_owned()], vec!["22".to_owned(), String::new()]];
-        let text = table(&["ID", "NAME"], rows.into_iter(), None);
+        let text = table(&["ID", "NAME"], rows.into_iter(), Paper::default());
         assert_eq!(text, "ID  NAME\n1   contoso\n22");
     }
 
     #[test]
     fn an_empty_table_is_its_header() {
-        assert_eq!(table(&["ID", "NAME"], std::iter::empty(), None), "ID  NAME");
+        assert_eq!(table(&["ID", "NAME"], std::iter::empty(), Paper::default()), "ID  NAME");
+    }
+
+    fn on(width: u16) -> Paper {
+        Paper { width: Some(width), colours: false }
+    }
+
+    #[test]
+    fn what_has_no_room_for_columns_stands_one_below_the_other() {
+        let headers = ["ID", "TYPE", "TENANT", "STATUS", "RESULT"];
+        let row = ["7", "assignments.fetch", "Contoso Ltd", "completed", ""].map(str::to_owned).to_vec();
+        let narrow = table(&headers, [row.clone()].into_iter(), on(30));
+        assert_eq!(narrow, "ID: 7\nTYPE: assignments.fetch\nTENANT: Contoso Ltd\nSTATUS: completed");
+        let wide = table(&headers, [row].into_iter(), on(60));
+        assert!(
+            wide.starts_with("ID  TYPE ") && wide.lines().all(|line| line.chars().count() <= 60),
+            "{wide}"
+        );
+    }
+
+    #[test]
+    fn a_terminal_gets_times_to_the_second_and_a_pipe_gets_them_whole() {
+        let row = || [vec!["2026-01-01T00:00:07.123456Z".to_owned()]].into_iter();
+        assert_eq!(table(&["AT"], row(), on(80)), "AT\n2026-01-01 00:00:07");
+        assert_eq!(table(&["AT"], row(), Paper::default()), "AT\n2026-01-01T00:00:07.123456Z");
+    }
+
+    #[test]
+    fn words_of_state_have_their_colour_where_colours_are() {
+        let row = || [vec!["7".to_owned(), "failed".to_owned()]].into_iter();
+        let coloured = table(&["ID", "OUTCOME"], row(), Paper { width: None, colours: true });
+        assert!(coloured.contains("\u{1b}[") && coloured.contains("failed"), "{coloured:?}");
+        assert!(!table(&["ID", "OUTCOME"], row(), Paper::default()).contains('\u{1b}'));
     }
 
     #[test]
     fn a_name_cannot_steer_the_terminal() {
         let rows = [vec!["a\u{1b}[31mb\nc".to_owned()]];
-        let text = table(&["NAME"], rows.into_iter(), None);
+        let text = table(&["NAME"], rows.into_iter(), Paper::default());
         assert_eq!(text, "NAME\na\u{fffd}[31mb\u{fffd}c");
     }
 
     #[test]
     fn a_narrow_terminal_wraps_and_loses_nothing() {
         let rows = [vec!["word ".repeat(30)]];
-        let text = table(&["NAME"], rows.into_iter(), Some(40));
+        let text = table(&["NAME"], rows.into_iter(), on(40));
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
         assert_eq!(text.matches("word").count(), 30);
     }

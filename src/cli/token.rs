@@ -1,7 +1,5 @@
 //! `atlasd token`: API tokens. A token is shown once; the ledger knows its SHA-256 alone.
 
-use std::io::IsTerminal;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::ValueEnum;
@@ -98,9 +96,7 @@ impl Create {
         let token = ledger::with_store(global, async |store, _| {
             add(store, &self.name, self.role.into(), self.workspace.as_deref()).await
         })?;
-        if std::io::stdout().is_terminal() {
-            output::say("it is shown this once: export it as ATLASD_TOKEN, or give it to whom it is for");
-        }
+        output::hint("it is shown this once: export it as ATLASD_TOKEN, or give it to whom it is for");
         match self.output.output {
             Output::Table => output::print(token.expose_secret()),
             Output::Json => output::json(&json!({"name": self.name, "token": token.expose_secret()})),

@@ -59,6 +59,9 @@ pub struct Answered {
     pub answer: Value,
 }
 
+/// Runs that a hint names at the most.
+const RUNS_NAMED_MAX: usize = 8;
+
 const HEADERS: [&str; 6] = ["FOR", "VERDICT", "RUN", "STATUS", "OUTCOME", "DETAIL"];
 
 /// Shows the answers, waits for their runs where asked to.
@@ -84,7 +87,10 @@ pub async fn conclude(
     match follow.output.output {
         output::Output::Json => output::json(&documents)?,
         output::Output::Table => {
-            output::list(follow.output.output, &as_rows(&answers)?, &HEADERS, Clone::clone)?
+            output::list(follow.output.output, &as_rows(&answers)?, &HEADERS, Clone::clone)?;
+            if let Some(next) = what_next(&answers) {
+                output::hint(&next);
+            }
         }
     }
     judge(&answers, follow)
@@ -129,6 +135,31 @@ impl Answered {
     fn problem(&self) -> Option<Problem> {
         self.answer.get("error").map(|error| views::read("a problem", error).unwrap_or_default())
     }
+}
+
+/// What somebody who sees these answers wants to do next.
+fn what_next(answers: &[Answered]) -> Option<String> {
+    let open: Vec<String> = answers
+        .iter()
+        .filter(|one| one.is_open())
+        .filter_map(Answered::run_id)
+        .map(|id| id.to_string())
+        .collect();
+    let is_in_cooldown = |one: &&Answered| text(&one.answer, "verdict") == "cooldown";
+    if !open.is_empty() {
+        let shown = if open.len() > RUNS_NAMED_MAX { "ID …".to_owned() } else { open.join(" ") };
+        return Some(format!("follow with `atlasd runs watch {shown}`"));
+    }
+    if answers.iter().any(|one| is_in_cooldown(&one)) {
+        return Some("what is in cooldown was done a moment ago: `atlasd runs show ID` shows it, `--force` does it again".to_owned());
+    }
+    let is_fetch = |one: &Answered| {
+        one.answer.get("run").is_some_and(|run| {
+            text(run, "type") == "assignments.fetch" && text(run, "outcome") == "succeeded"
+        })
+    };
+    let fetched = answers.iter().find(|one| is_fetch(one))?;
+    Some(format!("see what was read with `atlasd snapshots list '{}'`", output::printable(&fetched.subject)))
 }
 
 fn as_rows(answers: &[Answered]) -> Result<Vec<Vec<String>>, CliError> {

@@ -142,3 +142,26 @@ fn a_reader_that_has_had_enough_is_no_failure() {
     let output = command.spawn().expect("the program starts").wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
+
+#[test]
+fn tokens_are_listed_without_themselves_and_revoked_by_name() {
+    on_both_engines(|atlasd, _| {
+        atlasd.run(["migrate"]).with_code(0);
+        let none = atlasd.run(["token", "list"]).with_code(0);
+        assert!(none.stderr.contains("atlasd token create"), "{}", none.stderr);
+        let token = atlasd.run(["token", "create", "--name", "ci", "--role", "operator"]).with_code(0).stdout;
+        let made = atlasd.run(["token", "create", "--name", "two", "--role", "viewer", "--output", "json"]);
+        assert_eq!(made.with_code(0).json()["name"], "two");
+        let listed = atlasd.run(["token", "list", "--output", "json"]).with_code(0);
+        assert!(!listed.stdout.contains(token.trim()));
+        let listed = listed.json();
+        assert_eq!((listed[0]["name"].as_str(), listed[0]["role"].as_str()), (Some("ci"), Some("operator")));
+        assert!(listed[0]["workspace_id"].is_null() && listed[0]["created_at"].is_string());
+        let table = atlasd.run(["token", "list"]).with_code(0).stdout;
+        assert!(table.starts_with("NAME") && table.contains("operator") && table.contains("all"), "{table}");
+        atlasd.run(["token", "revoke", "ci"]).with_code(0);
+        atlasd.run(["token", "revoke", "ci"]).failed(2, &["`ci`", "`atlasd token list`"]);
+        let left = atlasd.run(["token", "list", "--output", "json"]).with_code(0).json();
+        assert_eq!(left.as_array().map(Vec::len), Some(1));
+    });
+}

@@ -16,3 +16,5 @@ mod files;
 mod plans;
 mod restore;
 mod sandbox;
+mod schedules;
+mod shell;

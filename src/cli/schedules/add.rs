@@ -57,7 +57,7 @@ impl Add {
             Ok(client.post("/schedules", &self.body(client).await?).await?)
         })?;
         if self.output.output == Output::Table {
-            output::say(&format!("see what it does with `atlasd schedules show {}`", self.name));
+            output::hint(&format!("see what it does with `atlasd schedules show {}`", self.name));
         }
         show(self.output.output, &added)
     }
