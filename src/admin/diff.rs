@@ -12,11 +12,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AdminState;
-use super::auth::Viewer;
+use super::auth::{Principal, Viewer};
 use super::body::{PageQuery, Query};
 use super::problem::Problem;
 use super::snapshots::visible_snapshot;
 use crate::domain::assignment::{self, PolicyKey, SetDiff};
+use crate::domain::restore::Widening;
+use crate::domain::restore::widening::widening;
 use crate::domain::run::Run;
 use crate::ids::SnapshotId;
 use crate::store::{Coverage, PageRequest, Snapshot, SnapshotItem, SnapshotKind, Store};
@@ -24,7 +26,7 @@ use crate::store::{Coverage, PageRequest, Snapshot, SnapshotItem, SnapshotKind, 
 /// How a policy's assignments differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Change {
+pub(super) enum Change {
     /// The second snapshot has the policy, the first read its type completely and does not.
     Added,
     /// The first snapshot has the policy, the second read its type completely and does not.
@@ -35,17 +37,20 @@ enum Change {
 
 /// One policy that differs.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
-struct PolicyDiff {
+pub(super) struct PolicyDiff {
     /// The catalogue's key.
-    policy_type: String,
+    pub policy_type: String,
     /// As Graph gives it.
-    policy_id: String,
+    pub policy_id: String,
     /// Its name in the later of the snapshots that have it.
-    name: String,
+    pub name: String,
     /// How.
-    change: Change,
+    pub change: Change,
     /// Its assignments: added, removed, and changed as pairs of before and after.
-    assignments: SetDiff,
+    pub assignments: SetDiff,
+    /// In which ways it reaches more than before, where both have it; for people alone.
+    #[serde(skip)]
+    pub widens: Vec<Widening>,
 }
 
 /// What lies between two snapshots.
@@ -84,20 +89,48 @@ pub(super) async fn show(
     ids: web::Path<(SnapshotId, SnapshotId)>,
     query: Query<PageQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let limits = state.config().http.clone();
-    let page = query.0.page(&limits)?;
+    let page = query.0.page(&state.config().http)?;
+    let Between { a, b, items, next_cursor, not_compared, .. } =
+        between(&state, &caller.0, ids.into_inner(), page).await?;
+    Ok(HttpResponse::Ok().json(DiffBody { a: a.id, b: b.id, items, next_cursor, not_compared }))
+}
+
+/// A part of what lies between two snapshots.
+pub(super) struct Between {
+    /// The first.
+    pub a: Snapshot,
+    /// The second.
+    pub b: Snapshot,
+    /// The part, by type and id.
+    pub items: Vec<PolicyDiff>,
+    /// How many there are in all.
+    pub total: usize,
+    /// Where the next part begins.
+    pub next_cursor: Option<String>,
+    /// Types that could not be compared completely.
+    pub not_compared: BTreeSet<String>,
+}
+
+/// Compares two snapshots of one tenant that the caller may see.
+pub(super) async fn between(
+    state: &AdminState,
+    caller: &Principal,
+    (a, b): (SnapshotId, SnapshotId),
+    page: PageRequest,
+) -> Result<Between, Problem> {
+    let limit = state.config().http.page_max;
     let after = page.cursor.as_deref().map(decode_cursor).transpose()?;
-    let (a, b) = ids.into_inner();
-    let a = visible_snapshot(&state, &caller.0, a).await?;
-    let b = visible_snapshot(&state, &caller.0, b).await?;
+    let a = visible_snapshot(state, caller, a).await?;
+    let b = visible_snapshot(state, caller, b).await?;
     if a.tenant_id != b.tenant_id {
         return Err(Problem::invalid("b", "expected a snapshot of the same tenant as the first one"));
     }
-    let first = Side::load(&state.store, &a, limits.page_max).await?;
-    let second = Side::load(&state.store, &b, limits.page_max).await?;
+    let first = Side::load(&state.store, &a, limit).await?;
+    let second = Side::load(&state.store, &b, limit).await?;
     let Differences { policies, not_compared } = compare(first, second);
+    let total = policies.len();
     let (items, next_cursor) = cut(policies, after, page.limit);
-    Ok(HttpResponse::Ok().json(DiffBody { a: a.id, b: b.id, items, next_cursor, not_compared }))
+    Ok(Between { a, b, items, total, next_cursor, not_compared })
 }
 
 /// A snapshot as the comparison needs it. A tenant's policies are thousands at the most, so it is held as a whole.
@@ -167,7 +200,9 @@ fn compare(first: Side, mut second: Side) -> Differences {
             Some(after) if after.assignments_hash == before.assignments_hash => {}
             Some(after) => {
                 let assignments = assignment::diff(&before.assignments, &after.assignments);
-                policies.insert(policy.clone(), entry(&after, Change::Changed, assignments));
+                let mut changed = entry(&after, Change::Changed, assignments);
+                changed.widens = widening(&before.assignments, &after.assignments);
+                policies.insert(policy.clone(), changed);
             }
             None if second.covers(policy) => {
                 let assignments = assignment::diff(&before.assignments, &absent);
@@ -197,6 +232,7 @@ fn entry(item: &SnapshotItem, change: Change, assignments: SetDiff) -> PolicyDif
         name: item.name.clone(),
         change,
         assignments,
+        widens: Vec::new(),
     }
 }
 

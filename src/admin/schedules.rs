@@ -94,29 +94,29 @@ pub(super) async fn list(
 }))]
 pub(super) struct AddSchedule {
     /// The workspace; may be left out where a tenant is named by its id.
-    workspace_id: Option<WorkspaceId>,
+    pub workspace_id: Option<WorkspaceId>,
     /// The tenant; without one every tenant of the workspace, or the workspace itself.
-    tenant_id: Option<TenantId>,
+    pub tenant_id: Option<TenantId>,
     /// The tenant's directory id, instead.
-    tenant_external_id: Option<Uuid>,
+    pub tenant_external_id: Option<Uuid>,
     /// Unique in its workspace: letters, digits, hyphens, underscores and dots.
-    name: String,
+    pub name: String,
     /// What to ask for, such as `assignments.fetch`.
     #[serde(rename = "type")]
-    operation: String,
+    pub operation: String,
     /// With which inputs, as of a run.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    inputs: Value,
+    pub inputs: Value,
     /// Minute, hour, day of month, month and day of week; or a nickname such as `@daily`.
-    cron: String,
+    pub cron: String,
     /// The IANA time zone of `cron`; default `UTC`.
-    timezone: Option<String>,
+    pub timezone: Option<String>,
     /// Each request is made up to this many seconds after its time; default 0, at most a day.
     #[schema(value_type = Option<u32>, maximum = 86400)]
-    jitter_s: Option<u64>,
+    pub jitter_s: Option<u64>,
     /// Default true.
-    enabled: Option<bool>,
+    pub enabled: Option<bool>,
 }
 
 /// Adds a schedule.
@@ -137,15 +137,25 @@ pub(super) async fn add(
     state: web::Data<AdminState>,
     asked: Body<AddSchedule>,
 ) -> Result<HttpResponse, Problem> {
-    let new = checked(&state, &caller.0, asked.0).await?;
+    let added = add_checked(&state, &caller.0, asked.0).await?;
+    Ok(HttpResponse::Created().json(ShownSchedule::from(added)))
+}
+
+/// Adds what is asked for, if it is right and there is room.
+pub(super) async fn add_checked(
+    state: &AdminState,
+    caller: &Principal,
+    asked: AddSchedule,
+) -> Result<Schedule, Problem> {
+    let new = checked(state, caller, asked).await?;
     let schedules_max = state.config().scheduler.schedules_max;
     match state.store.add_schedule(new, schedules_max).await? {
         ScheduleAdded::Added(schedule) => {
             tracing::info!(
-                by = %caller.0.name, workspace.id = schedule.workspace_id.0, schedule.id = schedule.id.0,
+                by = %caller.name, workspace.id = schedule.workspace_id.0, schedule.id = schedule.id.0,
                 "schedule added"
             );
-            Ok(HttpResponse::Created().json(ShownSchedule::from(*schedule)))
+            Ok(*schedule)
         }
         ScheduleAdded::Full => Err(Problem::conflict(
             "schedule.too_many",
@@ -254,7 +264,11 @@ async fn visible(state: &AdminState, caller: &Principal, id: ScheduleId) -> Resu
 }
 
 /// A schedule that the caller may see and that is not the configuration's.
-async fn changeable(state: &AdminState, caller: &Principal, id: ScheduleId) -> Result<Schedule, Problem> {
+pub(super) async fn changeable(
+    state: &AdminState,
+    caller: &Principal,
+    id: ScheduleId,
+) -> Result<Schedule, Problem> {
     let schedule = visible(state, caller, id).await?;
     match schedule.source {
         ScheduleSource::Api => Ok(schedule),

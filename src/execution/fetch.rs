@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use super::Attempt;
 use super::breaks::{self, Break, client, end_of};
 use super::conclude::{AttemptEnd, Work};
+use super::names::Mentioned;
 use crate::actors::Progress;
 use crate::domain::assignment::{AssignmentsHash, PolicyKey, policy_changes};
 use crate::domain::counts::{CountKey, Counts};
@@ -37,6 +38,8 @@ struct Gathered {
     failures: Vec<Failure>,
     transient: bool,
     retry_after: Option<Duration>,
+    /// Groups and filters, to learn what they are called.
+    mentioned: Mentioned,
 }
 
 /// Executes one attempt.
@@ -86,11 +89,11 @@ async fn fetch_into_snapshot(attempt: &Attempt) -> Result<Work, Break> {
         failures: crate::domain::failure::summarise(&work.failures),
         coverage: gathered.coverage,
     };
-    if store.finish_snapshot(attempt.lease, snapshot, end, changes).await? {
-        Ok(work)
-    } else {
-        Err(Break::not_canonical())
+    if !store.finish_snapshot(attempt.lease, snapshot, end, changes).await? {
+        return Err(Break::not_canonical());
     }
+    gathered.mentioned.learn_names(attempt, &client, tenant).await;
+    Ok(work)
 }
 
 /// The tenant and the normalised inputs, as the ledger has them.
@@ -161,6 +164,7 @@ impl Gathered {
         self.listed.extend(reading.listed.iter().map(|id| key(id)));
         for policy in &reading.policies {
             self.items += policy.assignments.len() as u64;
+            self.mentioned.add(&policy.assignments);
             self.read.insert(key(&policy.policy_id), policy.hash);
         }
         if reading.coverage.complete {

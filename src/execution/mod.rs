@@ -7,6 +7,7 @@
 pub mod breaks;
 pub mod conclude;
 pub mod fetch;
+pub mod names;
 pub mod reconcile;
 pub mod restore;
 

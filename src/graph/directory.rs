@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::client::{Call, GraphClient};
 use super::error::GraphError;
 use super::paging::Page;
+use crate::domain::failure::sanitise;
 use crate::domain::restore::FilterFacts;
 
 /// LIMIT: what `getByIds` takes at once.
@@ -24,6 +25,8 @@ const PSEUDO_GROUPS: [&str; 2] =
 #[derive(Deserialize)]
 struct Group {
     id: String,
+    #[serde(rename = "displayName")]
+    name: Option<String>,
     #[serde(rename = "deletedDateTime")]
     deleted: Option<serde::de::IgnoredAny>,
 }
@@ -31,6 +34,8 @@ struct Group {
 #[derive(Deserialize)]
 struct Filter {
     id: String,
+    #[serde(rename = "displayName")]
+    name: Option<String>,
     platform: Option<String>,
     #[serde(rename = "assignmentFilterManagementType")]
     management_type: Option<String>,
@@ -62,6 +67,36 @@ impl GraphClient {
         Ok(existing)
     }
 
+    /// What groups are called, by id in lower case: for people alone. What is not a group of the tenant is absent.
+    ///
+    /// # Errors
+    /// [`GraphError`] when any part could not be read.
+    pub async fn group_names(
+        &self,
+        ids: &BTreeSet<String>,
+        cancel: &CancellationToken,
+    ) -> Result<BTreeMap<String, String>, GraphError> {
+        let known: Vec<&String> = ids.iter().filter(|id| Uuid::try_parse(id).is_ok()).collect();
+        let mut names = BTreeMap::new();
+        for part in known.chunks(IDS_MAX) {
+            let found = self.groups(&json!({"ids": part, "types": ["group"]}), cancel).await?;
+            names.extend(found.into_iter().filter_map(|group| named(group.id, group.name)));
+        }
+        Ok(names)
+    }
+
+    /// What the assignment filters of the tenant are called, by id in lower case: for people alone.
+    ///
+    /// # Errors
+    /// [`GraphError`] when the list could not be read to its end.
+    pub async fn filter_names(
+        &self,
+        cancel: &CancellationToken,
+    ) -> Result<BTreeMap<String, String>, GraphError> {
+        let filters: Vec<Filter> = self.get_all("/deviceManagement/assignmentFilters", cancel).await?;
+        Ok(filters.into_iter().filter_map(|filter| named(filter.id, filter.name)).collect())
+    }
+
     async fn groups(&self, body: &Value, cancel: &CancellationToken) -> Result<Vec<Group>, GraphError> {
         let url = self.cloud.call_url("/directoryObjects/getByIds");
         let call = Call { method: Method::POST, body: Some(body), ..Call::get(url) };
@@ -84,4 +119,9 @@ impl GraphClient {
         };
         Ok(filters.into_iter().map(facts).collect())
     }
+}
+
+/// An id and a name that may be shown.
+fn named(id: String, name: Option<String>) -> Option<(String, String)> {
+    Some((id.to_ascii_lowercase(), sanitise(&name?)))
 }

@@ -8,13 +8,19 @@ use atlasd::store::Role;
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::world::{World, quick};
+use crate::restore::Narrowed;
+use crate::world::World;
 
 /// A world with something on every page; the pages, by a name for each.
 async fn furnished() -> (World, Vec<(String, String)>) {
-    let world = World::start(quick()).await;
-    let run = world.fetched("Contoso Manufacturing", json!({})).await;
-    world.fetch("Contoso Manufacturing", json!({})).await;
+    let narrowed = Narrowed::start().await;
+    let before = narrowed.fetched_again().await;
+    let plan = narrowed.plan().await;
+    let Narrowed { world, snapshot, .. } = narrowed;
+    let run = world.fetch("Contoso Manufacturing", json!({})).await;
+    let schedule =
+        json!({"workspace_id": 1, "name": "nightly", "type": "assignments.fetch", "cron": "0 3 * * *"});
+    world.client().post("/schedules", schedule).await;
     world.fetched("Northwind Traders", json!({})).await;
     world.bed.sandbox.state().add_fault(Fault {
         tenant: None,
@@ -28,8 +34,6 @@ async fn furnished() -> (World, Vec<(String, String)>) {
     });
     let failed = world.fetched("Tailspin Toys", json!({})).await;
     let tenant = world.tenant("Contoso Manufacturing").await;
-    let snapshot =
-        world.ended(run).await["context"]["snapshot_id"].as_i64().expect("a fetch makes a snapshot");
     let pages = [
         ("overview", "/".to_owned()),
         ("tenants", "/tenants".to_owned()),
@@ -37,6 +41,13 @@ async fn furnished() -> (World, Vec<(String, String)>) {
         ("policies", format!("/tenants/{tenant}/policies")),
         ("snapshots", format!("/tenants/{tenant}/snapshots")),
         ("snapshot", format!("/snapshots/{snapshot}")),
+        ("diff", format!("/snapshots/{before}/diff/{snapshot}")),
+        ("restore", "/restore".to_owned()),
+        ("restore-tenant", format!("/restore?tenant={tenant}")),
+        ("restore-choose", format!("/restore/new?snapshot={snapshot}")),
+        ("restore-plan", format!("/restore/{plan}")),
+        ("restore-confirm", format!("/restore/{plan}/confirm")),
+        ("schedules", "/schedules".to_owned()),
         ("runs", "/runs".to_owned()),
         ("runs-empty", "/runs?status=running".to_owned()),
         ("run", format!("/runs/{run}")),

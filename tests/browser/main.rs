@@ -18,4 +18,5 @@ mod keyboard;
 mod live;
 mod login;
 mod looks;
+mod restore;
 mod runs;

@@ -24,4 +24,5 @@ mod sessions;
 mod snapshot_files;
 mod snapshots;
 mod system;
+mod tenant_pages;
 mod tenants;

@@ -16,10 +16,22 @@
 //!             GET   /tenants/{id}/policies  policies
 //!             GET   /tenants/{id}/snapshots snapshot
 //!             GET   /snapshots/{id}         snapshot
+//!             GET   /snapshots/{a}/diff/{b} diff
+//!             GET   /snapshots/{id}/drift/{run}       drift
+//!             GET   /restore                restore
+//!             GET   /restore/new            restore::choose
+//!             GET   /restore/{run}          restore::follow
+//!             GET   /schedules              schedules
 //! operator    POST  /runs/{id}/cancel       run
 //!             POST  /runs/{id}/retry        run
 //!             POST  /failures/retry         failures
 //!             POST  /tenants/{id}/fetch     tenant
+//!             POST  /snapshots/{id}/drift   drift
+//!             POST  /restore/plan           restore::choose
+//!             GET, POST /restore/{run}/confirm        restore::confirm
+//!             POST  /restore/{run}/undo     restore::confirm
+//!             POST  /schedules              schedules
+//!             POST  /schedules/{id}/{what}  schedules
 //! ```
 //!
 //! Live updates: an element with an `id` and `data-part` is fetched anew, with the whole page, when an event comes, and
@@ -39,8 +51,12 @@ pub mod system;
 pub mod theme;
 pub mod visit;
 
+mod diff;
+mod drift;
 mod overview;
 mod policies;
+mod restore;
+mod schedules;
 mod snapshot;
 mod tenant;
 mod tenants;
@@ -74,7 +90,21 @@ pub(super) fn configure(pages: &mut web::ServiceConfig) {
         .service(run::retry)
         .service(failures::page)
         .service(failures::retry)
-        .service(system::page);
+        .service(system::page)
+        .service(diff::show)
+        .service(drift::submit)
+        .service(drift::show)
+        .service(restore::start)
+        // ORDER: before what takes any word in the same place.
+        .service(restore::choose::show)
+        .service(restore::choose::submit)
+        .service(restore::follow::show)
+        .service(restore::confirm::show)
+        .service(restore::confirm::submit)
+        .service(restore::confirm::submit_undo)
+        .service(schedules::list)
+        .service(schedules::add)
+        .service(schedules::update);
 }
 
 /// A page as an answer; nobody keeps it.

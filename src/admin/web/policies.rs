@@ -115,7 +115,7 @@ pub(super) fn table(policies: &[AssignedPolicy], names: &Names, now: Option<Inst
     html! {
         table.table.cards {
             caption.hidden-visually { "Policies and whom they are assigned to" }
-            thead { tr { th { "Policy" } th { "Type" } th { "Assigned to" } @if now.is_some() { th { "Read" } } } }
+            thead { tr { th scope="col" { "Policy" } th scope="col" { "Type" } th scope="col" { "Assigned to" } @if now.is_some() { th scope="col" { "Read" } } } }
             tbody {
                 @for policy in policies {
                     tr {

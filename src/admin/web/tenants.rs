@@ -84,7 +84,7 @@ fn table(view: &Tenants) -> Markup {
     html! {
         table.table.cards {
             caption.hidden-visually { "Tenants by name" }
-            thead { tr { th { "Tenant" } th { "Health" } th { "Fetched" } th { "Failing since" } th { "Open run" } } }
+            thead { tr { th scope="col" { "Tenant" } th scope="col" { "Health" } th scope="col" { "Fetched" } th scope="col" { "Failing since" } th scope="col" { "Open run" } } }
             tbody { @for tenant in &view.page.items { (row(tenant, view.now)) } }
         }
         @let next = view.page.next_cursor.as_deref().map(|cursor| address(view, Some(cursor)));

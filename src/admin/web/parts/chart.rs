@@ -100,7 +100,8 @@ impl maud::Render for Chart {
                     summary.small { "As a table" }
                     div.scroll {
                         table.table {
-                            thead { tr { th { (self.bucket.column()) } th.num { "Succeeded" } th.num { "Failed" } } }
+                            caption.hidden-visually { "Runs over time" }
+                            thead { tr { th scope="col" { (self.bucket.column()) } th.num scope="col" { "Succeeded" } th.num scope="col" { "Failed" } } }
                             tbody {
                                 @for bar in self.bars.iter().rev().filter(|bar| bar.succeeded + bar.failed > 0) {
                                     tr {

@@ -45,7 +45,7 @@ pub fn coverage(types: &BTreeMap<String, Coverage>) -> Markup {
     html! {
         table.table.cards {
             caption.hidden-visually { "What was read of each policy type" }
-            thead { tr { th { "Type" } th.num { "Listed" } th.num { "Read" } th.num { "Empty" } th { "Not read" } } }
+            thead { tr { th scope="col" { "Type" } th.num scope="col" { "Listed" } th.num scope="col" { "Read" } th.num scope="col" { "Empty" } th scope="col" { "Not read" } } }
             tbody {
                 @for (key, coverage) in sorted {
                     tr {
@@ -81,7 +81,7 @@ pub fn table(snapshots: &[Snapshot], now: Instant) -> Markup {
     html! {
         table.table.cards {
             caption.hidden-visually { "Snapshots, newest first" }
-            thead { tr { th { "Snapshot" } th { "Taken" } th { "State" } th.num { "Policies" } th { "Kind" } th { "Compare" } } }
+            thead { tr { th scope="col" { "Snapshot" } th scope="col" { "Taken" } th scope="col" { "State" } th.num scope="col" { "Policies" } th scope="col" { "Kind" } th scope="col" { "Compare" } } }
             tbody {
                 @for (index, snapshot) in snapshots.iter().enumerate() {
                     @let before = snapshots.get(index + 1);
