@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::browser::Browser;
 use crate::restore::Narrowed;
-use crate::world::World;
+use crate::world::{World, quick};
 
 /// A world with something on every page; the pages, by a name for each.
 async fn furnished() -> (World, Vec<(String, String)>) {
