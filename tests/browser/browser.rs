@@ -25,6 +25,8 @@ pub struct Browser {
 impl Browser {
     /// Starts one on the pages of `base`, such as `http://127.0.0.1:7717`.
     pub async fn start(base: &str) -> Self {
+        // Nothing here is spoken over TLS; the client asks for a way to all the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let driver = Driver::start();
         let Value::Object(capabilities) = driver.capabilities() else { panic!("capabilities are an object") };
         let client = ClientBuilder::rustls()

@@ -105,7 +105,9 @@ fn port_of(child: &mut Child) -> u16 {
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             let port = line.split("on port ").nth(1).map(|rest| rest.trim_end_matches('.').trim().to_owned());
-            if let Some(port) = port.and_then(|port| port.parse::<u16>().ok()) {
+            // The first line repeats what was asked for: 0.
+            let port = port.and_then(|port| port.parse::<u16>().ok()).filter(|port| *port != 0);
+            if let Some(port) = port {
                 let _ = said.send(port);
             }
         }

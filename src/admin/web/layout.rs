@@ -203,7 +203,7 @@ fn foot(visit: &Visit) -> Markup {
                     (forms::csrf(visit))
                     input type="hidden" name="next" value=(visit.address);
                     button.quiet.small name="theme" value=(visit.theme.next().as_str()) title="Change the look" {
-                        (icons::LOOK) "Look: " span data-look { (visit.theme.as_str()) }
+                        (icons::LOOK) span.long { "Look: " } span data-look { (visit.theme.as_str()) }
                     }
                 }
                 form method="post" action="/logout" {

@@ -20,6 +20,7 @@ use crate::admin::body::Query;
 use crate::admin::problem::{Missing, Problem};
 use crate::admin::runs::{cancel_run, retry_run, visible_run};
 use crate::clock::Instant;
+use crate::domain::counts::CountKey;
 use crate::domain::failure::Failure;
 use crate::domain::operation::Operation;
 use crate::domain::run::{Attempt, Run, Status};
@@ -168,7 +169,7 @@ fn actions(run: &Run, visit: &Visit) -> Markup {
             (forms::button(visit, &address("cancel"), "Cancel run", "danger"))
         }
         @if run.status == Status::Completed {
-            @if undoable { a.button href={ "/restore/undo/" (run.id) } { "Undo…" } }
+            @if undoable { a.button href={ "/restore/" (run.id) } { "What it changed, and undo" } }
             (forms::button(visit, &address("retry"), "Run again now", "primary"))
         }
     }
@@ -211,7 +212,8 @@ fn stats(run: &Run) -> Markup {
     html! {
         @if !counts.is_empty() {
             dl.stats {
-                @for (key, value) in &counts {
+                // In the order of the contract, not of the alphabet.
+                @for (key, value) in CountKey::ALL.iter().filter_map(|key| counts.get_key_value(key.as_str())) {
                     div class=[(key == "failed" && value != 0).then_some("bad")] {
                         dt { (key) }
                         dd { (figures::count(value.as_u64().unwrap_or(0))) }
@@ -331,9 +333,9 @@ mod tests {
     fn a_restore_that_wrote_can_be_undone_and_a_plan_cannot() {
         let mut run = fixture(Status::Completed);
         run.operation = Operation::Restore;
-        assert!(shown(run.clone(), Role::Operator).contains("/restore/undo/1"));
+        assert!(shown(run.clone(), Role::Operator).contains("and undo"));
         run.context.insert("inputs".to_owned(), serde_json::json!({"dry_run": true}));
-        assert!(!shown(run, Role::Operator).contains("/restore/undo/1"));
+        assert!(!shown(run, Role::Operator).contains("and undo"));
     }
 
     #[test]

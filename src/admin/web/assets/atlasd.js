@@ -144,7 +144,6 @@
   ];
   let shown = null;
   let wait = 1000;
-  let opened = false;
 
   function say(state, words) {
     if (!shown || shown.dataset.state === state) return;
@@ -184,9 +183,8 @@
     source.onopen = () => {
       wait = 1000;
       say("live", "Live");
-      // What happened between the page's making and now, or while the stream was away.
-      if (opened) refresh();
-      opened = true;
+      // What happened between the page's making and now, or while the stream was away, is on no stream any more.
+      refresh();
     };
     source.onerror = () => {
       say("lost", "Reconnecting");
