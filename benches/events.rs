@@ -94,7 +94,8 @@ fn until(condition: impl Fn() -> bool) {
 /// Reads the stream and forgets it.
 async fn listen(address: std::net::SocketAddr) {
     let mut socket = tokio::net::TcpStream::connect(address).await.expect("the daemon listens");
-    let head = format!("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    let head =
+        format!("GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
     socket.write_all(head.as_bytes()).await.expect("it takes a request");
     let mut part = vec![0; 64 * 1024];
     while socket.read(&mut part).await.expect("it answers") > 0 {}

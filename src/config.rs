@@ -41,6 +41,8 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     /// HTTP.
     pub http: HttpConfig,
+    /// TLS of the admin endpoint.
+    pub tls: TlsConfig,
     /// The stream of events.
     pub events: EventsConfig,
     /// Microsoft Graph.
@@ -102,7 +104,7 @@ impl std::ops::Deref for Span {
 
 mod http;
 
-pub use http::HttpConfig;
+pub use http::{HttpConfig, TlsConfig};
 
 section!(
     /// Connections to the ledger.
@@ -224,6 +226,8 @@ section!(
         snapshots_max_age: Span = Span::days(90),
         /// Snapshots of one tenant kept at the most.
         snapshots_keep_per_tenant: usize = 1000,
+        /// How long a line of the audit is kept.
+        audit: Span = Span::days(365),
     }
 );
 
@@ -465,11 +469,6 @@ impl Config {
                     self.database.import_batch_max
                 ),
             ),
-            (self.http.workers >= 1, "expected http.workers to be at least 1, got 0".to_owned()),
-            (
-                self.http.page_default >= 1 && self.http.page_default <= self.http.page_max,
-                "expected http.page_default in 1..=http.page_max".to_owned(),
-            ),
             (
                 (1..=Duration::from_secs(1).as_millis()).contains(&self.events.window.as_millis()),
                 format!("expected events.window in 1ms..=1s, got {}", seconds(self.events.window)),
@@ -509,6 +508,8 @@ impl Config {
             credential.validate(name)?;
         }
         schedules::validate(&self.schedules, &self.scheduler)?;
+        self.http.validate()?;
+        self.tls.validate()?;
         self.validate_retention()
     }
 
@@ -596,7 +597,7 @@ impl Config {
 
     /// Whether browsers reach the endpoint by HTTPS alone.
     pub fn is_https(&self) -> bool {
-        false
+        self.tls.is_on() || self.http.behind_proxy
     }
 
     /// A cloud by name: configured, or built in (facts from Microsoft's "National cloud deployments" page).

@@ -25,6 +25,7 @@ pub mod store;
 
 // Who decides, what executes, and who hears of it.
 pub mod actors;
+pub mod audit;
 pub mod events;
 pub mod execution;
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,14 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError, web};
 use sha2::{Digest, Sha256};
 
 use super::AdminState;
+use super::audit::ASKER;
+use super::peer;
 use super::problem::{Missing, Problem};
 use super::session::{self, SessionId};
+use crate::domain::audit::{Asker, Via};
 use crate::ids::WorkspaceId;
 use crate::intake::Initiator;
-use crate::store::{ApiToken, Role, Store};
+use crate::store::{ApiToken, Role, StoreError};
 
 /// LIMIT: known tokens in memory. A full cache is emptied and fills again.
 const TOKENS_MAX: usize = 10_000;
@@ -94,15 +98,31 @@ impl TokenCache {
         Self { ttl, known: Arc::default() }
     }
 
-    /// The caller behind a token's hash; `None` when the ledger has no such token.
-    async fn principal(&self, store: &Store, sha256: [u8; 32]) -> Result<Option<Arc<Principal>>, Problem> {
+    /// The caller behind a hash; `look` asks the ledger, unless too many from the same place were unknown.
+    pub(super) async fn principal(
+        &self,
+        sha256: [u8; 32],
+        place: &Place<'_>,
+        look: impl AsyncFnOnce() -> Result<Option<ApiToken>, StoreError>,
+    ) -> Result<Option<Arc<Principal>>, Problem> {
         let now = Instant::now();
         if let Some(principal) = self.fresh(&sha256, now) {
             return Ok(Some(principal));
         }
-        let found = store.token(sha256).await?.map(|token| Arc::new(Principal::from(token)));
+        if !self.was_known(&sha256) {
+            place.check(now)?;
+        }
+        let found = look().await?.map(|token| Arc::new(Principal::from(token)));
+        if found.is_none() {
+            place.failed(now);
+        }
         self.note(sha256, found.clone(), now);
         Ok(found)
+    }
+
+    /// Whether it was good when it was last looked for, however long ago.
+    pub(super) fn was_known(&self, sha256: &[u8; 32]) -> bool {
+        self.known.read().expect("no code panics while it holds this lock").contains_key(sha256)
     }
 
     /// The caller, if it was found a moment ago.
@@ -129,6 +149,51 @@ impl TokenCache {
     }
 }
 
+/// Where a token or session comes from, and how many unknown ones came from there.
+pub(super) struct Place<'a> {
+    state: &'a AdminState,
+    /// `None` for whom nothing is counted: a reader that was let in before.
+    address: Option<IpAddr>,
+}
+
+impl<'a> Place<'a> {
+    /// Where a request comes from.
+    pub(super) fn of(state: &'a AdminState, request: &HttpRequest) -> Self {
+        Self { state, address: peer::of(request, state.config().http.behind_proxy) }
+    }
+
+    /// Who signs in from there.
+    pub(super) fn asker(&self, name: String) -> Asker {
+        Asker { name, peer: self.address.map(|address| address.to_string()), via: Via::Page }
+    }
+
+    /// The endpoint's state.
+    pub(super) fn state(&self) -> &'a AdminState {
+        self.state
+    }
+
+    /// Nowhere that is counted.
+    pub(super) fn inside(state: &'a AdminState) -> Self {
+        Self { state, address: None }
+    }
+
+    /// Refuses an address that had too many failures.
+    pub(super) fn check(&self, now: Instant) -> Result<(), Problem> {
+        let Some(address) = self.address else { return Ok(()) };
+        match self.state.brake.wait(address, &self.state.config().http, now) {
+            Some(wait) => Err(Problem::too_many_failures(wait)),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a failure.
+    pub(super) fn failed(&self, now: Instant) {
+        if let Some(address) = self.address {
+            self.state.brake.failed(address, &self.state.config().http, now);
+        }
+    }
+}
+
 /// The middleware in front of everything that needs a token: authenticates before the body is read, and tells the
 /// clients of every 503 when to come back.
 pub(super) async fn door(
@@ -138,8 +203,14 @@ pub(super) async fn door(
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let mut response = match admit(&state, &request).await {
         Ok(principal) => {
+            let asker = asker(&state, &request, &principal, Via::Api);
             request.extensions_mut().insert(principal);
-            next.call(request).await?.map_into_left_body()
+            let handled = next.call(request);
+            let handled = match asker {
+                Some(asker) => ASKER.scope(asker, handled).await,
+                None => handled.await,
+            };
+            handled?.map_into_left_body()
         }
         Err(problem) => request.into_response(problem.error_response()).map_into_right_body(),
     };
@@ -150,40 +221,76 @@ pub(super) async fn door(
     Ok(response)
 }
 
+/// Who asks for a change; nobody needs to know who only looks.
+pub(super) fn asker(
+    state: &AdminState,
+    request: &ServiceRequest,
+    principal: &Principal,
+    via: Via,
+) -> Option<Asker> {
+    let peer = || peer::of(request.request(), state.config().http.behind_proxy);
+    let name = || principal.name.clone();
+    (!session::is_safe(request.method())).then(|| Asker {
+        name: name(),
+        peer: peer().map(|address| address.to_string()),
+        via,
+    })
+}
+
 /// The caller behind a request that may go on.
 async fn admit(state: &AdminState, request: &ServiceRequest) -> Result<Arc<Principal>, Problem> {
     let headers = request.headers();
-    let (principal, session) = authenticate(state, headers).await?;
+    let place = Place::of(state, request.request());
+    let (principal, session) = authenticate(&place, headers).await?;
+    if session::is_safe(request.method()) {
+        return Ok(principal);
+    }
     // A browser sends its cookie whoever asks it to: what changes something has to prove that our page asked.
-    if let Some(session) = session.filter(|_| !session::is_safe(request.method())) {
+    if let Some(session) = session {
         session::check_site(headers)?;
         session::check_script(session, headers)?;
+    }
+    if state.is_read_only() && !CHANGES_NOTHING.contains(&request.path()) {
+        return Err(Problem::read_only());
     }
     Ok(principal)
 }
 
+/// What is asked by POST and changes nothing.
+const CHANGES_NOTHING: [&str; 1] = ["/api/v1/identity/explain"];
+
 /// The caller behind a request's token, or behind its session where it has no token.
 pub(super) async fn authenticate(
-    state: &AdminState,
+    place: &Place<'_>,
     headers: &HeaderMap,
 ) -> Result<(Arc<Principal>, Option<SessionId>), Problem> {
     if !headers.contains_key(AUTHORIZATION)
         && let Some(session) = SessionId::of(headers)
     {
-        let principal = session::principal(state, session).await?;
+        let principal = session::principal(place, session).await?;
         return principal.map(|principal| (principal, Some(session))).ok_or_else(session::no_session);
     }
     let sha256 = Sha256::digest(bearer(headers)?).into();
-    let principal = state.tokens.principal(&state.store, sha256).await?;
-    principal.map(|principal| (principal, None)).ok_or_else(invalid_token)
+    let state = place.state;
+    let found = state.tokens.principal(sha256, place, async || state.store.token(sha256).await).await?;
+    found.map(|principal| (principal, None)).ok_or_else(invalid_token)
 }
 
 /// The ledger's row of a token that somebody signs in with: never from memory.
-pub(super) async fn known_token(state: &AdminState, token: &str) -> Result<ApiToken, Problem> {
+pub(super) async fn known_token(place: &Place<'_>, token: &str) -> Result<ApiToken, Problem> {
     if !is_well_formed(token.as_bytes()) {
         return Err(invalid_token());
     }
-    state.store.token(Sha256::digest(token).into()).await?.ok_or_else(invalid_token)
+    let (state, now) = (place.state, Instant::now());
+    let sha256 = Sha256::digest(token).into();
+    if !state.tokens.was_known(&sha256) {
+        place.check(now)?;
+    }
+    let found = state.store.token(sha256).await?;
+    if found.is_none() {
+        place.failed(now);
+    }
+    found.ok_or_else(invalid_token)
 }
 
 /// The token of an `Authorization: Bearer TOKEN` header.

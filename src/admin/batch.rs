@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::AdminState;
+use super::audit;
 use super::auth::Operator;
 use super::body::{self, Body};
 use super::problem::Problem;
@@ -76,7 +77,12 @@ pub(super) async fn submit(
     }
     let verdicts = if wanted.is_empty() { Vec::new() } else { state.handle.admit(wanted).await? };
     refuse_without_verdicts(&verdicts)?;
-    let accepted = verdicts.iter().filter(|verdict| matches!(verdict, Ok(Verdict::Accepted(_)))).count();
+    let mut accepted = 0;
+    for verdict in &verdicts {
+        let Ok(Verdict::Accepted(run)) = verdict else { continue };
+        accepted += 1;
+        audit::note(&state, audit::of_run(audit::action_of(run.operation), run)).await;
+    }
     if accepted > 0 {
         tracing::info!(by = %by.name, accepted, requests = slots.len(), "runs accepted");
     }

@@ -42,6 +42,19 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for MaybeBody<T> {
     }
 }
 
+/// A body as it is, for what is no JSON.
+pub struct Arrived(pub web::Bytes);
+
+impl FromRequest for Arrived {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = arrived(request, payload);
+        Box::pin(async move { bytes.await.map(Self) })
+    }
+}
+
 /// The bytes of a body, in time and within `http.body_bytes_max`.
 pub(super) fn arrived(
     request: &HttpRequest,

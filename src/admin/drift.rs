@@ -10,6 +10,7 @@ use super::body::MaybeBody;
 use super::problem::Problem;
 use super::snapshots::visible_snapshot;
 use super::verdict::{self, VerdictBody};
+use crate::domain::audit::Action;
 use crate::ids::SnapshotId;
 use crate::intake;
 
@@ -48,5 +49,5 @@ pub(super) async fn submit(
     let snapshot = visible_snapshot(&state, &caller.0, *id).await?;
     let force = asked.0.force.unwrap_or(false);
     let request = intake::drift_of(&state.directory, &snapshot, force, &caller.0.initiator()).await?;
-    Ok(verdict::reply(verdict::ask(&state, request).await?))
+    Ok(verdict::reply(verdict::ask_as(&state, Action::DriftAsked, request).await?))
 }

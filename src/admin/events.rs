@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use super::AdminState;
-use super::auth::{self, Principal, Viewer};
+use super::auth::{self, Place, Principal, Viewer};
 use super::body::{self, Query};
 use super::problem::Problem;
 use crate::events::event::Name;
@@ -118,7 +118,7 @@ struct Ticket {
 impl Ticket {
     /// Whether the token still allows what it allowed. A ledger that does not answer takes nothing away.
     async fn is_good(&self) -> bool {
-        match auth::authenticate(&self.state, &self.headers).await {
+        match auth::authenticate(&Place::inside(&self.state), &self.headers).await {
             Ok((principal, _)) => principal == self.caller,
             Err(problem) => !problem.is_unauthorised(),
         }

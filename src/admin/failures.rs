@@ -86,6 +86,7 @@ fn groups(list: &str) -> Result<FailureGroups, Problem> {
     Ok(groups)
 }
 
+/// A time, or a span before `now`.
 pub(super) fn since(text: Option<&str>, now: Instant) -> Result<Instant, Problem> {
     let Some(text) = text else {
         return Ok(now - chrono::Duration::from_std(SINCE_DEFAULT).expect("a week"));

@@ -15,11 +15,13 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::AdminState;
+use super::audit;
 use super::auth::{Admin, Viewer};
 use super::body::{self, BodyTimeout, Query};
 use super::problem::{Missing, Problem};
 use super::snapshots::visible_snapshot;
 use super::tenants::visible_tenant;
+use crate::domain::audit::{Action, Change, Object};
 use crate::domain::names;
 use crate::ids::{SnapshotId, TenantId};
 use crate::intake::snapshot_file::{self, SnapshotFile};
@@ -167,6 +169,9 @@ pub(super) async fn import(
     tracing::info!(
         by = %caller.0.name, tenant.id = tenant.id.0, snapshot.id = snapshot.id.0, "snapshot imported"
     );
+    let change = Change::new(Action::SnapshotImported).of(Object::Snapshot, snapshot.id.0);
+    let change = change.in_workspace(Some(tenant.workspace_id)).with("tenant_id", tenant.id.0);
+    audit::note(&state, change).await;
     Ok(HttpResponse::Created().json(snapshot))
 }
 

@@ -1,16 +1,22 @@
 //! Signing in to the web page with a token, and out again.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use maud::html;
 use serde::Deserialize;
 
 use super::AdminState;
-use super::auth::{self, Viewer};
-use super::body::Query;
+use super::audit;
+use super::auth::{self, Place, Viewer};
+use super::body::{Arrived, Query};
 use super::plain;
 use super::problem::Problem;
 use super::session::{self, SessionId};
+use crate::config::HttpConfig;
+use crate::domain::audit::{Action, Change, Object};
 
 /// Where to go after the sign-in.
 #[derive(Debug, Default, Deserialize)]
@@ -66,12 +72,12 @@ fn form(status: StatusCode, next: &str, problem: Option<&str>) -> HttpResponse {
 pub(super) async fn log_in(
     state: web::Data<AdminState>,
     request: HttpRequest,
-    body: web::Bytes,
+    body: Arrived,
 ) -> HttpResponse {
-    match begin(&state, &request, &body).await {
+    match begin(&state, &request, &body.0).await {
         Ok(response) => response,
         Err(problem) if problem.is_unauthorised() => {
-            let next = session::form::<LoginForm>(&body).map(|form| form.next).unwrap_or_default();
+            let next = session::form::<LoginForm>(&body.0).map(|form| form.next).unwrap_or_default();
             form(StatusCode::UNAUTHORIZED, local(&next), Some("This is no token of this daemon."))
         }
         Err(problem) => plain::problem(&problem),
@@ -81,7 +87,16 @@ pub(super) async fn log_in(
 async fn begin(state: &AdminState, request: &HttpRequest, body: &[u8]) -> Result<HttpResponse, Problem> {
     session::check_site(request.headers())?;
     let form: LoginForm = session::form(body)?;
-    let token = auth::known_token(state, form.token.trim()).await?;
+    let place = Place::of(state, request);
+    let token = match auth::known_token(&place, form.token.trim()).await {
+        Ok(token) => token,
+        Err(problem) => {
+            if problem.is_unauthorised() {
+                refused(state, &place).await;
+            }
+            return Err(problem);
+        }
+    };
     // RACE: the token may go between the two; then the session has nothing to refer to, and the ledger refuses it.
     let session = SessionId::fresh();
     let config = state.config();
@@ -89,6 +104,8 @@ async fn begin(state: &AdminState, request: &HttpRequest, body: &[u8]) -> Result
     if let Some(old) = SessionId::of(request.headers()) {
         end(state, old).await?;
     }
+    let change = Change::new(Action::SessionBegun).of(Object::Token, token.id.0);
+    state.audit.note(change.in_workspace(token.workspace_id), place.asker(token.name)).await;
     Ok(HttpResponse::build(StatusCode::SEE_OTHER)
         .insert_header((header::SET_COOKIE, session.set_cookie(&config)))
         .insert_header((header::LOCATION, local(&form.next)))
@@ -96,21 +113,32 @@ async fn begin(state: &AdminState, request: &HttpRequest, body: &[u8]) -> Result
         .finish())
 }
 
+/// Keeps that somebody tried a token that is none; so many in a minute and no more, from wherever they come.
+async fn refused(state: &AdminState, place: &Place<'_>) {
+    let (limits, now, all) = (HttpConfig::default(), Instant::now(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    if state.refusals.wait(all, &limits, now).is_none() {
+        state.refusals.failed(all, &limits, now);
+        let change = Change::new(Action::SessionRefused).refused();
+        state.audit.note(change, place.asker(String::new())).await;
+    }
+}
+
 async fn end(state: &AdminState, session: SessionId) -> Result<(), Problem> {
     state.store.end_session(session.sha256()).await?;
-    state.sessions.note(session.sha256(), None, std::time::Instant::now());
+    state.sessions.note(session.sha256(), None, Instant::now());
     Ok(())
 }
 
 /// Ends the session.
 #[post("/logout")]
 pub(super) async fn log_out(
-    _caller: Viewer,
+    caller: Viewer,
     state: web::Data<AdminState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     if let Some(session) = SessionId::of(request.headers()) {
         end(&state, session).await?;
+        audit::note(&state, Change::new(Action::SessionEnded).in_workspace(caller.0.workspace)).await;
     }
     Ok(HttpResponse::build(StatusCode::SEE_OTHER)
         .insert_header((header::SET_COOKIE, session::forget_cookie(&state.config())))

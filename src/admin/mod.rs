@@ -32,7 +32,8 @@
 //!             POST  /api/v1/schedules                         schedules
 //!             PATCH, DELETE /api/v1/schedules/{id}            schedules
 //! page        GET   /login   POST /login /logout              login
-//! admin       POST  /api/v1/workspaces                        workspaces
+//! admin       GET   /api/v1/audit                             audit
+//!             POST  /api/v1/workspaces                        workspaces
 //!             POST  /api/v1/tenants                           tenants
 //!             PATCH /api/v1/tenants/{id}                      tenants
 //!             POST  /api/v1/tenants/{id}/snapshots/import     files
@@ -44,17 +45,21 @@
 //! awaits the store's and the actors' spawned ones; every error goes through [`problem`]; the caller is known before
 //! the body is read; a `POST /runs` that is refused touches no database.
 
+pub mod audit;
 mod batch;
 mod body;
+mod brake;
 mod diff;
 mod drift;
 mod events;
 mod failures;
 mod files;
+mod guard;
 mod health;
 mod identity;
 mod list;
 mod login;
+mod peer;
 mod plain;
 mod reconcile;
 mod restores;
@@ -72,6 +77,7 @@ pub mod openapi;
 pub mod problem;
 pub mod routes;
 pub mod session;
+pub mod tls;
 pub mod web;
 
 #[cfg(test)]
@@ -82,15 +88,19 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
 use actix_web::web::{Data, PathConfig, PayloadConfig, ServiceConfig};
 use actix_web::{App, HttpServer};
 
 use crate::actors::Handle;
+use crate::audit::Audit;
 use crate::config::{Config, HttpConfig};
 use crate::intake::Directory;
 use crate::store::Store;
 use auth::TokenCache;
 use body::BodyTimeout;
+use brake::Brake;
+use tls::Tls;
 
 /// What the handlers work with. Clones share everything.
 #[derive(Clone)]
@@ -107,20 +117,41 @@ pub struct AdminState {
     pub tokens: TokenCache,
     /// Sessions seen a moment ago.
     sessions: TokenCache,
+    /// Failures to name a good one.
+    brake: Brake,
+    /// Sign-ins that were refused and kept of late.
+    refusals: Brake,
+    /// Keeps who changed what.
+    audit: Audit,
 }
 
 impl AdminState {
     /// With empty caches.
-    pub fn new(handle: Handle, directory: Directory, config: Arc<Config>) -> Self {
+    pub fn new(handle: Handle, directory: Directory, audit: Audit, config: Arc<Config>) -> Self {
         let tokens = TokenCache::new(*config.http.token_cache);
         let sessions = TokenCache::new(*config.http.token_cache);
         let store = handle.store().clone();
-        Self { handle, store, directory, config: Arc::new(RwLock::new(config)), tokens, sessions }
+        Self {
+            handle,
+            store,
+            directory,
+            config: Arc::new(RwLock::new(config)),
+            tokens,
+            sessions,
+            brake: Brake::default(),
+            refusals: Brake::default(),
+            audit,
+        }
     }
 
     /// The configuration as it is now.
     pub fn config(&self) -> Arc<Config> {
         self.config.read().expect("no code panics while it holds this lock").clone()
+    }
+
+    /// Whether every change is refused.
+    pub fn is_read_only(&self) -> bool {
+        self.config().http.read_only
     }
 
     /// Takes over another configuration (SIGHUP): limits, clouds and credentials. What the server was started with
@@ -145,6 +176,7 @@ pub fn start(
     listener: TcpListener,
     state: AdminState,
     config: &HttpConfig,
+    tls: Option<&Tls>,
 ) -> std::io::Result<(Server, ServerHandle)> {
     let parts = Parts {
         state: Data::new(state),
@@ -152,15 +184,20 @@ pub fn start(
         body_bytes_max: config.body_bytes_max,
         client_timeout: *config.client_timeout,
     };
-    let server = HttpServer::new(move || App::new().configure(|app| parts.configure(app)))
-        .disable_signals()
-        .workers(config.workers)
-        .max_connections(config.connections_max.div_ceil(config.workers.max(1)))
-        .client_request_timeout(*config.client_timeout)
-        .client_disconnect_timeout(Duration::from_secs(1))
-        .shutdown_timeout(STOP_GRACE_S)
-        .listen(listener)?
-        .run();
+    let server = HttpServer::new(move || {
+        App::new().configure(|app| parts.configure(app)).wrap(from_fn(guard::around))
+    })
+    .disable_signals()
+    .workers(config.workers)
+    .max_connections(config.connections_max.div_ceil(config.workers.max(1)))
+    .client_request_timeout(*config.client_timeout)
+    .client_disconnect_timeout(Duration::from_secs(1))
+    .shutdown_timeout(STOP_GRACE_S);
+    let server = match tls {
+        None => server.listen(listener)?,
+        Some(tls) => server.listen_rustls_0_23(listener, tls.server())?,
+    };
+    let server = server.run();
     let handle = server.handle();
     Ok((server, handle))
 }

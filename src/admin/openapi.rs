@@ -29,6 +29,7 @@ use super::routes;
         (name = "identity", description = "What makes two requests the same"),
         (name = "failures", description = "What failed, how often, and what to do next"),
         (name = "events", description = "What happens, as it happens"),
+        (name = "audit", description = "Who changed what"),
         (name = "system", description = "The daemon itself"),
         (name = "health", description = "For monitors; no token"),
     )

@@ -116,6 +116,23 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, code, detail)
     }
 
+    /// 429: too many unknown tokens came from where this one comes from.
+    pub fn too_many_failures(wait: std::time::Duration) -> Self {
+        let wait_s = wait.as_secs_f64().ceil().max(1.0) as u64;
+        let mut problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "auth.too_many_failures",
+            format!("too many unknown tokens from this address: try again in {wait_s} s"),
+        );
+        problem.0.header = Some((header::RETRY_AFTER, wait_s.to_string()));
+        problem
+    }
+
+    /// 403: nothing may be changed through this daemon.
+    pub fn read_only() -> Self {
+        Self::forbidden("daemon.read_only", "this daemon only shows: http.read_only is set")
+    }
+
     /// 405 with the methods that the path has.
     pub fn method_not_allowed(allowed: &str) -> Self {
         let mut problem = Self::new(

@@ -13,6 +13,7 @@ use super::runs::visible_run;
 use super::verdict::{self, VerdictBody};
 use crate::clock::Instant;
 use crate::domain::assignment::{self, AssignmentsHash, SetDiff};
+use crate::domain::audit::Action;
 use crate::domain::failure::Failure;
 use crate::domain::restore::{ItemState, Widening};
 use crate::ids::RunId;
@@ -178,7 +179,7 @@ pub(super) async fn undo(
     let run = visible_run(&state, &caller.0, *id).await?;
     let by = caller.0.initiator();
     let request = intake::undo_of(&state.directory, &state.store, &run, undo, &by).await?;
-    Ok(verdict::reply(verdict::ask(&state, request).await?))
+    Ok(verdict::reply(verdict::ask_as(&state, Action::RunUndone, request).await?))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AdminState;
+use super::audit;
 use super::auth::{Operator, Principal};
 use super::body::{self, Body};
 use super::failures::since;
@@ -16,6 +17,7 @@ use super::verdict::VerdictBody;
 use crate::actors::AdmitError;
 use crate::clock::Instant;
 use crate::domain::admission::{Request, Verdict};
+use crate::domain::audit::Action;
 use crate::domain::failure::Code;
 use crate::domain::operation::Operation;
 use crate::domain::run::Run;
@@ -109,6 +111,11 @@ pub(super) async fn retry(
     let failed = state.store.failed_runs(query).await?;
     let (wanted, requests, more) = prepare(state, caller, failed.runs).await?;
     let verdicts = if requests.is_empty() { Vec::new() } else { state.handle.admit(requests).await? };
+    for verdict in &verdicts {
+        if let Ok(Verdict::Accepted(run)) = verdict {
+            audit::note(state, audit::of_run(Action::RunRetried, run)).await;
+        }
+    }
     let verdicts = zip(wanted, verdicts)?;
     tracing::info!(by = %caller.name, code = query.code.as_str(), requests = verdicts.len(), "failed runs retried");
     Ok(RetriedBody { verdicts, more: failed.more || more })

@@ -8,8 +8,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::problem::{Missing, Problem};
 use super::{
-    auth, batch, diff, drift, events, failures, files, health, identity, login, openapi, reconcile, restores,
-    retries, runs, schedules, session, snapshots, system, tenants, workspaces,
+    audit, auth, batch, diff, drift, events, failures, files, health, identity, login, openapi, reconcile,
+    restores, retries, runs, schedules, session, snapshots, system, tenants, workspaces,
 };
 use crate::store::Role;
 
@@ -70,6 +70,7 @@ pub const TABLE: &[Route] = &[
     route("POST", "/api/v1/failures/retry", Some(Role::Operator)),
     route("GET", "/api/v1/events", Some(Role::Viewer)),
     route("GET", "/api/v1/system", Some(Role::Viewer)),
+    route("GET", "/api/v1/audit", Some(Role::Admin)),
 ];
 
 /// Registers everything; the open routes first, since the base's scope takes all that begins with it.
@@ -137,7 +138,8 @@ pub(super) fn behind_the_door(base: &mut ServiceConfig) {
         .service(failures::show)
         .service(retries::submit)
         .service(events::listen)
-        .service(system::show);
+        .service(system::show)
+        .service(audit::list);
 }
 
 /// 405 where another method of the path exists, else 404.

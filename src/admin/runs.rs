@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::AdminState;
+use super::audit;
 use super::auth::{Operator, Principal, Viewer};
 use super::body::{self, Body, Query};
 use super::list::List;
@@ -13,6 +14,7 @@ use super::verdict::{self, VerdictBody};
 use crate::actors::Progress;
 use crate::config::HttpConfig;
 use crate::domain::admission::Verdict;
+use crate::domain::audit::Action;
 use crate::domain::run::{Attempt, Run, Status};
 use crate::ids::{RunId, WorkspaceId};
 use crate::intake::{self, RunRequest};
@@ -217,6 +219,7 @@ pub(super) async fn cancel_run(state: &AdminState, caller: &Principal, id: RunId
     let answer = state.handle.cancel(run.id, &caller.name).await?;
     if let Cancel::Completed(run) | Cancel::Requested(run) = &answer {
         tracing::info!(by = %caller.name, run.id = run.id.0, "run cancelled on request");
+        audit::note(state, audit::of_run(Action::RunCancelled, run)).await;
     }
     Ok(answer)
 }
@@ -245,7 +248,7 @@ pub(super) async fn retry(
 pub(super) async fn retry_run(state: &AdminState, caller: &Principal, id: RunId) -> Result<Verdict, Problem> {
     let run = visible_run(state, caller, id).await?;
     let request = intake::retry_of(&state.directory, &state.store, &run, &caller.initiator()).await?;
-    verdict::ask(state, request).await
+    verdict::ask_as(state, Action::RunRetried, request).await
 }
 
 /// A run that the caller may see.

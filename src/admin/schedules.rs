@@ -10,11 +10,13 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::AdminState;
+use super::audit;
 use super::auth::{Operator, Principal, Viewer};
 use super::body::{self, Body, Query};
 use super::list::List;
 use super::problem::{Missing, Problem};
 use crate::clock::Instant;
+use crate::domain::audit::{Action, Change, Object};
 use crate::domain::identity::InputError;
 use crate::domain::operation::Operation;
 use crate::domain::schedule::{self, Timetable};
@@ -155,6 +157,7 @@ pub(super) async fn add_checked(
                 by = %caller.name, workspace.id = schedule.workspace_id.0, schedule.id = schedule.id.0,
                 "schedule added"
             );
+            audit::note(state, change_of(Action::ScheduleAdded, &schedule)).await;
             Ok(*schedule)
         }
         ScheduleAdded::Full => Err(Problem::conflict(
@@ -229,6 +232,7 @@ pub(super) async fn update(
     let now = state.store.change_schedule(before.id, change).await?;
     let now = now.ok_or_else(|| Problem::not_found(Missing::Schedule))?;
     tracing::info!(by = %caller.0.name, schedule.id = now.id.0, enabled = now.enabled, "schedule changed");
+    audit::note(&state, change_of(Action::ScheduleChanged, &now).with("enabled", now.enabled)).await;
     Ok(HttpResponse::Ok().json(ShownSchedule::from(now)))
 }
 
@@ -255,7 +259,14 @@ pub(super) async fn remove(
         return Err(Problem::not_found(Missing::Schedule));
     }
     tracing::info!(by = %caller.0.name, schedule.id = schedule.id.0, "schedule removed");
+    audit::note(&state, change_of(Action::ScheduleRemoved, &schedule)).await;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// A change of a schedule.
+pub(super) fn change_of(action: Action, schedule: &Schedule) -> Change {
+    let change = Change::new(action).of(Object::Schedule, schedule.id.0);
+    change.in_workspace(Some(schedule.workspace_id)).with("name", schedule.name.as_str())
 }
 
 /// A schedule that the caller may see.

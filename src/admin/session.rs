@@ -8,7 +8,6 @@
 //! For pages: [`page_door`] around their scope, [`Csrf`] for the hidden field of each form, [`Posted`] to take one.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -24,10 +23,12 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::AdminState;
-use super::auth::Principal;
+use super::audit::ASKER;
+use super::auth::{self, Place, Principal};
 use super::body;
 use super::problem::Problem;
 use crate::config::Config;
+use crate::domain::audit::Via;
 use crate::ids::random_bytes;
 use crate::store::SessionLimits;
 
@@ -37,6 +38,8 @@ pub const COOKIE: &str = "atlasd_session";
 const FIELD: &str = "_csrf=";
 /// The header that says the same for a script.
 const HEADER: &str = "x-csrf-token";
+/// What may be posted to a daemon that only shows: it concerns the browser alone.
+const CHANGES_NOTHING: [&str; 2] = ["/logout", "/theme"];
 /// LIMIT: bytes of a form.
 const FORM_BYTES_MAX: usize = 256 * 1024;
 
@@ -125,17 +128,12 @@ pub(super) fn limits(config: &Config) -> SessionLimits {
 
 /// The caller behind a session; `None` when it is over.
 pub(super) async fn principal(
-    state: &AdminState,
+    place: &Place<'_>,
     session: SessionId,
 ) -> Result<Option<Arc<Principal>>, Problem> {
-    let (sha256, now) = (session.sha256(), Instant::now());
-    if let Some(principal) = state.sessions.fresh(&sha256, now) {
-        return Ok(Some(principal));
-    }
-    let token = state.store.session(sha256, limits(&state.config())).await?;
-    let found = token.map(|token| Arc::new(Principal::from(token)));
-    state.sessions.note(sha256, found.clone(), now);
-    Ok(found)
+    let (sha256, state) = (session.sha256(), place.state());
+    let limits = limits(&state.config());
+    state.sessions.principal(sha256, place, async || state.store.session(sha256, limits).await).await
 }
 
 /// Whether a method changes nothing.
@@ -192,12 +190,19 @@ pub async fn page_door(
     if request.match_pattern().is_none() {
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    let session = match admit(&state, &mut request).await {
-        Ok(session) => session,
+    let (session, caller) = match admit(&state, &mut request).await {
+        Ok(admitted) => admitted,
         Err(refusal) => return Ok(request.into_response(*refusal).map_into_right_body()),
     };
+    let asker = auth::asker(&state, &request, &caller, Via::Page);
+    request.extensions_mut().insert(caller);
     request.extensions_mut().insert(session.csrf());
-    let mut response = next.call(request).await?.map_into_left_body();
+    let handled = next.call(request);
+    let handled = match asker {
+        Some(asker) => ASKER.scope(asker, handled).await,
+        None => handled.await,
+    };
+    let mut response = handled?.map_into_left_body();
     let headers = response.headers_mut();
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -205,12 +210,19 @@ pub async fn page_door(
     Ok(response)
 }
 
-/// The session of a page's request, with its caller put beside it; or the answer that refuses.
-async fn admit(state: &AdminState, request: &mut ServiceRequest) -> Result<SessionId, Box<HttpResponse>> {
+/// The session of a page's request and its caller; or the answer that refuses.
+async fn admit(
+    state: &AdminState,
+    request: &mut ServiceRequest,
+) -> Result<(SessionId, Arc<Principal>), Box<HttpResponse>> {
     let refuse = |problem: Problem| Box::new(problem.error_response());
     let session = SessionId::of(request.headers());
     let found = match session {
-        Some(session) => principal(state, session).await.map_err(refuse)?.map(|caller| (session, caller)),
+        Some(session) => {
+            let place = Place::of(state, request.request());
+            let caller = principal(&place, session).await.map_err(refuse)?;
+            caller.map(|caller| (session, caller))
+        }
         None => None,
     };
     let Some((session, caller)) = found else {
@@ -222,9 +234,11 @@ async fn admit(state: &AdminState, request: &mut ServiceRequest) -> Result<Sessi
             true => check_script(session, request.headers()).map_err(refuse)?,
             false => check_form(session, request).await.map_err(refuse)?,
         }
+        if state.is_read_only() && !CHANGES_NOTHING.contains(&request.path()) {
+            return Err(refuse(Problem::read_only()));
+        }
     }
-    request.extensions_mut().insert(caller);
-    Ok(session)
+    Ok((session, caller))
 }
 
 /// Reads a form, looks for the token, and puts the form back for the handler.

@@ -6,11 +6,13 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::AdminState;
+use super::audit;
 use super::auth::{Admin, Principal, Viewer};
 use super::body::{self, Body, Query};
 use super::list::List;
 use super::problem::{Missing, Problem};
 use crate::config::Config;
+use crate::domain::audit::{Action, Change, Object};
 use crate::domain::names;
 use crate::ids::{TenantId, WorkspaceId};
 use crate::store::{NewTenant, Tenant, TenantChange};
@@ -104,6 +106,8 @@ pub(super) async fn add(
     tracing::info!(
         by = %caller.0.name, workspace.id = workspace_id.0, tenant.id = added.id.0, "tenant added"
     );
+    let change = Change::new(Action::TenantAdded).of(Object::Tenant, added.id.0);
+    audit::note(&state, change.in_workspace(Some(workspace_id))).await;
     Ok(HttpResponse::Created().json(added))
 }
 
@@ -157,6 +161,8 @@ pub(super) async fn update(
     let now = state.store.change_tenant(before.id, change).await?;
     let now = now.ok_or_else(|| Problem::not_found(Missing::Tenant))?;
     tracing::info!(by = %caller.0.name, tenant.id = now.id.0, ?fields, "tenant changed");
+    let change = Change::new(Action::TenantChanged).of(Object::Tenant, now.id.0).with("changed", fields);
+    audit::note(&state, change.in_workspace(Some(now.workspace_id))).await;
     Ok(HttpResponse::Ok().json(now))
 }
 

@@ -8,9 +8,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AdminState;
+use super::audit;
 use super::problem::Problem;
 use crate::clock::Instant;
 use crate::domain::admission::{Request, Verdict};
+use crate::domain::audit::Action;
 use crate::domain::run::Run;
 
 /// The one answer to a request for a run.
@@ -51,13 +53,23 @@ impl From<Verdict> for VerdictBody {
     }
 }
 
-/// Asks the registry for one verdict.
+/// Asks the registry for one verdict. An accepted run is a change, and goes into the audit.
 pub async fn ask(state: &AdminState, request: Request) -> Result<Verdict, Problem> {
+    let action = audit::action_of(request.operation);
+    ask_as(state, action, request).await
+}
+
+/// The same, where the change has a name of its own.
+pub async fn ask_as(state: &AdminState, action: Action, request: Request) -> Result<Verdict, Problem> {
     let mut verdicts = state.handle.admit(vec![request]).await?;
     let verdict = verdicts
         .pop()
         .ok_or_else(|| Problem::broken_invariant("expected one verdict for one request, found none"))?;
-    Ok(verdict?)
+    let verdict = verdict?;
+    if let Verdict::Accepted(run) = &verdict {
+        audit::note(state, audit::of_run(action, run)).await;
+    }
+    Ok(verdict)
 }
 
 /// 202 for a new run, 200 for the one that there is already; `Retry-After` with a cooldown. An accepted run is a

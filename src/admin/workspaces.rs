@@ -5,10 +5,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::AdminState;
+use super::audit;
 use super::auth::{Admin, Viewer};
 use super::body::{Body, PageQuery, Query};
 use super::list::List;
 use super::problem::Problem;
+use crate::domain::audit::{Action, Change, Object};
 use crate::domain::names;
 use crate::store::Workspace;
 
@@ -72,5 +74,7 @@ pub(super) async fn add(
     let (slug, name) = (names::slug(&slug)?, names::name(&name)?);
     let added = state.store.add_workspace(&slug, &name).await?;
     tracing::info!(by = %caller.0.name, workspace.id = added.id.0, "workspace added");
+    let change = Change::new(Action::WorkspaceAdded).of(Object::Workspace, added.id.0);
+    audit::note(&state, change.in_workspace(Some(added.id))).await;
     Ok(HttpResponse::Created().json(added))
 }

@@ -7,12 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::settings::{self, ListenArgs};
+use super::settings::{self, EndpointArgs, ListenArgs};
 use super::signals::Signals;
 use super::verdicts::{FollowArgs, conclude, request_all};
 use super::views::{self, RunView, TenantView, text};
 use super::{CliError, Global, output, seed, selectors, token};
-use crate::config::{CloudConfig, Config, CredentialConfig};
+use crate::config::{CloudConfig, Config, CredentialConfig, TlsConfig};
 use crate::daemon::{Daemon, DaemonOptions};
 use crate::domain::operation::Operation;
 use crate::ids::random_bytes;
@@ -25,6 +25,8 @@ use crate::telemetry;
 pub struct Demo {
     #[command(flatten)]
     listen: ListenArgs,
+    #[command(flatten)]
+    endpoint: EndpointArgs,
     /// Where the ledger and the sandbox's secret go [default: a temporary directory, removed at the end]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -55,7 +57,10 @@ impl Demo {
         }
         let mut signals = Signals::listen()?;
         let directory = DataDir::open(self.data_dir.clone())?;
-        let config = settings::config(global)?;
+        let mut config = settings::config(global)?;
+        self.endpoint.apply(&mut config);
+        // The tour speaks plain HTTP, on the loopback.
+        config.tls = TlsConfig::default();
         let listen = settings::listen(&self.listen, &config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -77,7 +82,7 @@ impl Demo {
         let database = url.to_string();
         let mut options = DaemonOptions::new(config, url, listen.to_string());
         options.migrate = true;
-        let daemon = Daemon::start(options).map_err(CliError::server("start the daemon"))?;
+        let daemon = Daemon::start(options).map_err(CliError::start)?;
         let address = format!("http://{}", daemon.address());
 
         let store = daemon.handle().store().clone();
@@ -93,7 +98,7 @@ impl Demo {
         match done {
             Some(done) if !self.once => {
                 output::print(&what_next(&address, &database, &token, &done))?;
-                signals.run(daemon, settings::config_path(global))?;
+                signals.run(daemon, settings::config_path(global), self.endpoint)?;
             }
             // Stopped in the middle of the tour, or asked to end after it.
             _ => daemon.stop().map_err(CliError::server("stop the daemon"))?,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::client::ClientError;
 use super::colour;
 use crate::config::ConfigError;
+use crate::daemon::DaemonError;
 use crate::graph::GraphSetupError;
 use crate::store::StoreError;
 
@@ -19,6 +20,9 @@ pub enum CliError {
     /// The configuration cannot be used.
     #[error("the configuration cannot be used")]
     Config(#[from] ConfigError),
+    /// The endpoint cannot be what it is configured to be.
+    #[error(transparent)]
+    Endpoint(DaemonError),
     /// A tenant's cloud or credential cannot be used.
     #[error("cannot use the tenant's cloud or credential")]
     Setup(#[from] GraphSetupError),
@@ -85,6 +89,14 @@ impl CliError {
         move |source| Self::Server { doing, source: source.into() }
     }
 
+    /// A daemon did not start.
+    pub fn start(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Exposed { .. } | DaemonError::Tls(_) => Self::Endpoint(error),
+            other => Self::server("start the daemon")(other),
+        }
+    }
+
     /// 1 failed, 2 wrong usage or configuration, 3 refused.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.exit_status())
@@ -94,6 +106,7 @@ impl CliError {
         match self {
             Self::Usage(_)
             | Self::Config(_)
+            | Self::Endpoint(_)
             | Self::Setup(_)
             | Self::Store { source: StoreError::Url(_) | StoreError::Tls(_) | StoreError::Pooler, .. } => 2,
             Self::Client(error) if error.is_wrong_usage() => 2,

@@ -31,6 +31,7 @@ pub mod workspaces;
 pub mod client;
 pub mod views;
 
+pub mod audit;
 pub mod failures;
 pub mod fetch;
 pub mod plans;
@@ -62,7 +63,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused (active or cooldown) where --fail-on-refused asks for it.
-Client commands (runs, fetch, restore, reconcile, snapshots, schedules, failures) use ATLASD_URL and ATLASD_TOKEN.";
+Client commands (runs, fetch, restore, reconcile, snapshots, schedules, failures, audit) use ATLASD_URL and ATLASD_TOKEN.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -104,6 +105,9 @@ enum Command {
     Schedules(schedules::Schedules),
     /// What failed lately, how often, and what to do next
     Failures(failures::Failures),
+    /// Who changed what
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Print the completions of a shell
     Completions(completions::Completions),
     /// Print the manual page, or write a page per command into a directory
@@ -141,6 +145,7 @@ impl Cli {
             Command::Snapshots(command) => command.run(),
             Command::Schedules(command) => command.run(),
             Command::Failures(command) => command.run(),
+            Command::Audit(command) => command.run(),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
         }

@@ -15,9 +15,12 @@ use crate::telemetry;
 /// Arguments of `atlasd sandbox`.
 #[derive(Debug, clap::Args)]
 pub struct SandboxCommand {
-    /// The address to listen on; loopback only is meant, the control API asks for no token
+    /// The address to listen on
     #[arg(long, default_value = "127.0.0.1:7718", value_name = "IP:PORT")]
     listen: String,
+    /// Listen beyond the loopback: whoever reaches the sandbox can change it, its control API asks for no token
+    #[arg(long)]
+    open_to_all: bool,
     /// The seed: the same seed gives the same policies, byte for byte
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -44,6 +47,12 @@ impl SandboxCommand {
         telemetry::start("info").map_err(|error| CliError::Usage(error.to_string()))?;
         let config = self.config()?;
         let listen = settings::address(&self.listen)?;
+        if !self.open_to_all && !listen.ip().is_loopback() {
+            return Err(CliError::Usage(format!(
+                "refusing to listen on {listen}: the sandbox's control API asks for no token; say --open-to-all where \
+                 only those reach it who may change it"
+            )));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

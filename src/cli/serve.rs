@@ -1,6 +1,6 @@
 //! `atlasd serve`: the daemon.
 
-use super::settings::{self, ListenArgs};
+use super::settings::{self, EndpointArgs, ListenArgs};
 use super::signals::Signals;
 use super::{CliError, Global};
 use crate::daemon::{Daemon, DaemonOptions};
@@ -11,6 +11,8 @@ use crate::telemetry;
 pub struct Serve {
     #[command(flatten)]
     listen: ListenArgs,
+    #[command(flatten)]
+    endpoint: EndpointArgs,
     /// Bring the database's schema up to date first
     #[arg(long)]
     migrate: bool,
@@ -23,7 +25,8 @@ impl Serve {
     /// A configuration, ledger or address that cannot be used; an end that nobody asked for.
     pub fn run(&self, global: &Global) -> Result<(), CliError> {
         telemetry::start("info").map_err(|error| CliError::Usage(error.to_string()))?;
-        let config = settings::config(global)?;
+        let mut config = settings::config(global)?;
+        self.endpoint.apply(&mut config);
         let url = settings::database_url(global, &config)?;
         let listen = settings::listen(&self.listen, &config)?;
         if self.migrate {
@@ -34,7 +37,7 @@ impl Serve {
         let mut options = DaemonOptions::new(config, url, listen.to_string());
         options.migrate = self.migrate;
         let signals = Signals::listen()?;
-        let daemon = Daemon::start(options).map_err(CliError::server("start the daemon"))?;
-        signals.run(daemon, settings::config_path(global))
+        let daemon = Daemon::start(options).map_err(CliError::start)?;
+        signals.run(daemon, settings::config_path(global), self.endpoint)
     }
 }

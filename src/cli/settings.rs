@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+use clap::builder::FalseyValueParser;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::CliError;
@@ -27,6 +28,26 @@ pub struct ListenArgs {
     /// The address of the admin endpoint [default: 127.0.0.1:7717]
     #[arg(long, env = "ATLASD_LISTEN", value_name = "IP:PORT")]
     pub listen: Option<String>,
+}
+
+/// How the daemon's endpoint is protected, and what it allows.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct EndpointArgs {
+    /// A reverse proxy that speaks TLS stands in front: listen beyond the loopback without TLS, and believe the last
+    /// entry of X-Forwarded-For
+    #[arg(long, env = "ATLASD_BEHIND_PROXY", value_parser = FalseyValueParser::new())]
+    behind_proxy: bool,
+    /// Refuse every change over HTTP; what is queued is executed all the same
+    #[arg(long, env = "ATLASD_READ_ONLY", value_parser = FalseyValueParser::new())]
+    read_only: bool,
+}
+
+impl EndpointArgs {
+    /// What was given beats what the file says, each time that it is read.
+    pub fn apply(self, config: &mut Config) {
+        config.http.behind_proxy |= self.behind_proxy;
+        config.http.read_only |= self.read_only;
+    }
 }
 
 /// Where the daemon listens when nobody says so.

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::CliError;
+use super::settings::EndpointArgs;
 use crate::config::Config;
 use crate::daemon::{Control, Daemon};
 
@@ -55,12 +56,17 @@ impl Signals {
         })
     }
 
-    /// Runs a daemon until it ends, carrying signals to it. `config` is what SIGHUP reads again.
+    /// Runs a daemon until it ends, carrying signals to it. `config` is what SIGHUP reads again, `endpoint` what beats it.
     ///
     /// # Errors
     /// When the daemon ended by itself.
-    pub fn run(self, daemon: Daemon, config: Option<PathBuf>) -> Result<(), CliError> {
-        self.runtime.spawn(self.streams.carry(daemon.control(), config));
+    pub fn run(
+        self,
+        daemon: Daemon,
+        config: Option<PathBuf>,
+        endpoint: EndpointArgs,
+    ) -> Result<(), CliError> {
+        self.runtime.spawn(self.streams.carry(daemon.control(), config, endpoint));
         daemon.wait().map_err(CliError::server("run the daemon"))
     }
 }
@@ -83,13 +89,18 @@ impl Streams {
         }
     }
 
-    async fn carry(mut self, control: mpsc::Sender<Control>, config: Option<PathBuf>) {
+    async fn carry(
+        mut self,
+        control: mpsc::Sender<Control>,
+        config: Option<PathBuf>,
+        endpoint: EndpointArgs,
+    ) {
         let mut stopping = false;
         loop {
             let command = tokio::select! {
                 _ = self.terminate.recv() => Some(Control::Stop),
                 _ = self.interrupt.recv() => Some(Control::Stop),
-                _ = self.hangup.recv() => read_again(config.clone()),
+                _ = self.hangup.recv() => read_again(config.clone(), endpoint),
                 _ = self.user_1.recv() => Some(Control::ReconcileAll("signal:SIGUSR1")),
                 _ = self.user_2.recv() => Some(Control::LogTree),
             };
@@ -121,13 +132,16 @@ fn stop_at_once() -> ! {
 }
 
 /// A bad configuration is refused and the old one stays.
-fn read_again(path: Option<PathBuf>) -> Option<Control> {
+fn read_again(path: Option<PathBuf>, endpoint: EndpointArgs) -> Option<Control> {
     let Some(path) = path else {
         tracing::info!("SIGHUP: there is no configuration file to read again");
         return None;
     };
     match Config::load(&path) {
-        Ok(config) => Some(Control::Reload(Arc::new(config))),
+        Ok(mut config) => {
+            endpoint.apply(&mut config);
+            Some(Control::Reload(Arc::new(config)))
+        }
         Err(error) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

@@ -4,8 +4,9 @@ use uuid::Uuid;
 
 use super::check::Check;
 use super::output::{self, OutputArgs};
-use super::{CliError, Global, ledger};
+use super::{CliError, Global, audit, ledger};
 use crate::config::Config;
+use crate::domain::audit::{Action, Change, Object};
 use crate::domain::names;
 use crate::store::{NewTenant, Store, Tenant};
 
@@ -89,7 +90,10 @@ impl Add {
             cloud: self.cloud.clone(),
             credential: self.credential.clone(),
         };
-        store.add_tenant(tenant).await.map_err(CliError::store("add the tenant"))
+        let added = store.add_tenant(tenant).await.map_err(CliError::store("add the tenant"))?;
+        let change = Change::new(Action::TenantAdded).of(Object::Tenant, added.id.0);
+        audit::note(store, change.in_workspace(Some(workspace.id))).await?;
+        Ok(added)
     }
 
     /// Not errors: the daemon may read another configuration than this command.

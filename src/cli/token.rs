@@ -8,7 +8,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::output::{self, Output, OutputArgs};
-use super::{CliError, Global, ledger};
+use super::{CliError, Global, audit, ledger};
+use crate::domain::audit::{Action, Change, Object};
 use crate::domain::names;
 use crate::ids::random_bytes;
 use crate::store::{NewToken, Role, Store};
@@ -126,7 +127,13 @@ impl List {
 impl Revoke {
     fn run(&self, global: &Global) -> Result<(), CliError> {
         let is_gone = ledger::with_store(global, async |store, _| {
-            store.remove_token(&self.name).await.map_err(CliError::store("revoke the token"))
+            let is_gone =
+                store.remove_token(&self.name).await.map_err(CliError::store("revoke the token"))?;
+            if is_gone {
+                audit::note(store, Change::new(Action::TokenRevoked).with("name", self.name.as_str()))
+                    .await?;
+            }
+            Ok(is_gone)
         })?;
         if !is_gone {
             let name = &self.name;
@@ -155,7 +162,9 @@ pub async fn add(
     let token = fresh();
     let sha256 = Sha256::digest(token.expose_secret().as_bytes()).into();
     let row = NewToken { name: name.to_owned(), sha256, role, workspace_id };
-    store.add_token(row).await.map_err(CliError::store("add the token"))?;
+    let id = store.add_token(row).await.map_err(CliError::store("add the token"))?;
+    let change = Change::new(Action::TokenCreated).of(Object::Token, id.0);
+    audit::note(store, change.in_workspace(workspace_id).with("name", name)).await?;
     Ok(token)
 }
 

@@ -1,7 +1,8 @@
 //! `atlasd workspaces`: the organisations of a ledger.
 
 use super::output::{self, OutputArgs};
-use super::{CliError, Global, ledger};
+use super::{CliError, Global, audit, ledger};
+use crate::domain::audit::{Action, Change, Object};
 use crate::domain::names;
 use crate::store::Workspace;
 
@@ -37,7 +38,11 @@ impl Workspaces {
             Self::Add(add) => {
                 let workspace = ledger::with_store(global, async |store, _| {
                     let name = add.name.as_deref().unwrap_or(&add.slug);
-                    store.add_workspace(&add.slug, name).await.map_err(CliError::store("add the workspace"))
+                    let added = store.add_workspace(&add.slug, name).await;
+                    let added = added.map_err(CliError::store("add the workspace"))?;
+                    let change = Change::new(Action::WorkspaceAdded).of(Object::Workspace, added.id.0);
+                    audit::note(store, change.in_workspace(Some(added.id))).await?;
+                    Ok(added)
                 })?;
                 (vec![workspace], add.output.output)
             }

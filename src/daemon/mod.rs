@@ -4,7 +4,7 @@
 //! own thread for all actors; actix-web's workers for HTTP.
 //!
 //! ORDER of stopping: not ready -> close the gate -> drain tenants -> drain reconcile -> drain registry -> end the stream of
-//! events -> stop HTTP -> the instance's row -> close the store -> drop the system.
+//! events -> stop HTTP -> the audit -> the instance's row -> close the store -> drop the system.
 
 pub mod checkup;
 pub mod herald;
@@ -33,7 +33,9 @@ use crate::actors::gate::Gate;
 use crate::actors::handle::{Handle, Health};
 use crate::actors::registry::RegistryLimits;
 use crate::actors::supervisor::{Drain, Fatal, Parts, RegistryAddress, Supervisor};
+use crate::admin::tls::{Tls, TlsError};
 use crate::admin::{AdminState, HttpHandle};
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::events::Events;
 use crate::execution::{ExecutorParts, LiveConfig};
@@ -65,6 +67,18 @@ pub enum DaemonError {
         #[source]
         source: std::io::Error,
     },
+    /// Whoever is on the network could read tokens and sessions.
+    #[error(
+        "refusing to listen on {address} without TLS: set tls.certificate_file and tls.private_key_file, or say \
+         --behind-proxy where a reverse proxy speaks TLS in front of it"
+    )]
+    Exposed {
+        /// The address.
+        address: String,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("cannot speak TLS")]
+    Tls(#[source] TlsError),
     /// The operating system refuses threads.
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
@@ -109,6 +123,8 @@ pub struct Daemon {
 
 /// Admission transactions under way at the same time on PostgreSQL: one is written while the next is gathered.
 const WRITES_MAX: usize = 2;
+/// What the last lines of the audit get to be written.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 /// Commands that may wait for the daemon.
 const CONTROL_MAX: usize = 64;
 
@@ -228,11 +244,17 @@ async fn serve(
     up: oneshot::Sender<Handle>,
 ) -> Result<(), DaemonError> {
     let began = tokio::time::Instant::now();
+    let tls = Tls::load(&options.config.tls).map_err(DaemonError::Tls)?;
     let mut parts = Built::build(options, runtime, sole).await?;
     let address =
         listener.local_addr().map_or_else(|_| options.listen.clone(), |address| address.to_string());
-    let admin = AdminState::new(parts.handle.clone(), parts.directory.clone(), options.config.clone());
-    let (server, http) = crate::admin::start(listener, admin.clone(), &options.config.http)
+    let admin = AdminState::new(
+        parts.handle.clone(),
+        parts.directory.clone(),
+        parts.audit.clone(),
+        options.config.clone(),
+    );
+    let (server, http) = crate::admin::start(listener, admin.clone(), &options.config.http, tls.as_ref())
         .map_err(|source| DaemonError::Listen { address: options.listen.clone(), source })?;
     let server = actix::spawn(server);
     tracing::info!(
@@ -246,7 +268,7 @@ async fn serve(
     // Several that start together come to one pass; what died before is found by the watch besides.
     let apart = *options.config.execution.lease * 2;
     parts.triggers.reconcile_all_unless_within(apart, "startup").await;
-    let ended = parts.run_until_told(commands, &admin).await;
+    let ended = parts.run_until_told(commands, &admin, tls.as_ref()).await;
     if let Err(error) = &ended {
         tracing::error!(error = error as &dyn std::error::Error, "the daemon ends by itself");
     }
@@ -264,6 +286,7 @@ struct Built {
     supervisor: actix::Addr<Supervisor>,
     handle: Handle,
     directory: Directory,
+    audit: Audit,
     triggers: triggers::Triggers,
     executor_parts: Arc<ExecutorParts>,
     fatal: mpsc::Receiver<Fatal>,
@@ -346,6 +369,8 @@ impl Built {
             clock.now(),
         );
         let directory = Directory::new(store.clone());
+        let (audit, write_audit) = Audit::new(store.clone(), clock.clone());
+        runtime.spawn(write_audit);
         let triggers = triggers::Triggers::new(handle.clone());
         let pulse = pulse::Pulse::new(store.clone(), instance, clock, board.clone(), health, &config);
         let watch = watch::Watch::new(handle.clone(), triggers.clone(), supervisor.clone(), fleet, &config);
@@ -371,6 +396,7 @@ impl Built {
             supervisor,
             handle,
             directory,
+            audit,
             triggers,
             executor_parts,
             fatal,
@@ -389,6 +415,7 @@ impl Built {
         &mut self,
         mut commands: mpsc::Receiver<Control>,
         admin: &AdminState,
+        tls: Option<&Tls>,
     ) -> Result<(), DaemonError> {
         loop {
             tokio::select! {
@@ -396,7 +423,7 @@ impl Built {
                     Some(Control::Stop) | None => return Ok(()),
                     Some(Control::ReconcileAll(by)) => self.triggers.reconcile_all(by).await,
                     Some(Control::LogTree) => self.log_tree().await,
-                    Some(Control::Reload(config)) => self.reload(config, admin),
+                    Some(Control::Reload(config)) => self.reload(config, admin, tls),
                 },
                 fatal = self.fatal.recv() => {
                     return Err(fatal.unwrap_or(Fatal { child: "supervisor" }).into());
@@ -415,7 +442,13 @@ impl Built {
         }
     }
 
-    fn reload(&self, config: Arc<Config>, admin: &AdminState) {
+    fn reload(&self, config: Arc<Config>, admin: &AdminState, tls: Option<&Tls>) {
+        if let Some(Err(error)) = tls.map(|tls| tls.reload(&config.tls)) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the new certificate cannot be used; the old one stays"
+            );
+        }
         let parts = &self.executor_parts;
         match GraphService::new(&config, parts.clock.clone(), parts.metrics.clone()) {
             Ok(graph) => {
@@ -465,6 +498,8 @@ impl Built {
         self.handle.events().close();
         self.herald.abort();
         http.stop(true).await;
+        // Nobody asks any more: what was asked is written to the last line.
+        self.audit.close(AUDIT_PATIENCE).await;
         self.pulse.abort();
         if let Err(error) = self.store.stop_instance(self.instance).await {
             tracing::warn!(

@@ -1,6 +1,6 @@
 //! What a daemon is started with.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 
 use super::DaemonError;
@@ -39,12 +39,17 @@ impl DaemonOptions {
         }
     }
 
-    /// Takes the address before anything else is touched.
+    /// Takes the address before anything else is touched. Beyond the loopback only where tokens do not travel in plain
+    /// text.
     ///
     /// # Errors
-    /// [`DaemonError::Listen`].
+    /// [`DaemonError::Listen`], [`DaemonError::Exposed`].
     pub(super) fn bind(&self) -> Result<TcpListener, DaemonError> {
-        TcpListener::bind(&self.listen)
-            .map_err(|source| DaemonError::Listen { address: self.listen.clone(), source })
+        let failed = |source| DaemonError::Listen { address: self.listen.clone(), source };
+        let addresses: Vec<SocketAddr> = self.listen.to_socket_addrs().map_err(failed)?.collect();
+        if !self.config.is_https() && !addresses.iter().all(|address| address.ip().is_loopback()) {
+            return Err(DaemonError::Exposed { address: self.listen.clone() });
+        }
+        TcpListener::bind(addresses.as_slice()).map_err(failed)
     }
 }

@@ -19,6 +19,8 @@ pub struct Retention {
     every: Duration,
     batch_max: usize,
     rules: Rules,
+    /// How long the lines of the audit are kept.
+    audit: Duration,
 }
 
 impl Retention {
@@ -29,6 +31,7 @@ impl Retention {
             every: *config.retention.every,
             batch_max: config.retention.batch_max,
             rules: config.retention_rules(),
+            audit: *config.retention.audit,
         }
     }
 
@@ -60,6 +63,14 @@ impl Retention {
             step = pruned.next;
             tokio::time::sleep(REST).await;
         }
+        loop {
+            let lines = self.store.prune_audit(self.audit, self.batch_max).await?;
+            done.lines += lines;
+            if lines < self.batch_max {
+                break;
+            }
+            tokio::time::sleep(REST).await;
+        }
         done.took = began.elapsed();
         Ok(done)
     }
@@ -72,6 +83,7 @@ struct Done {
     attempts: usize,
     snapshots: usize,
     sets: usize,
+    lines: usize,
     took: Duration,
 }
 
@@ -84,7 +96,7 @@ impl Done {
     }
 
     fn report(&self) {
-        if self.runs + self.attempts + self.snapshots + self.sets == 0 {
+        if self.runs + self.attempts + self.snapshots + self.sets + self.lines == 0 {
             return;
         }
         tracing::info!(
@@ -92,6 +104,7 @@ impl Done {
             attempts = self.attempts,
             snapshots = self.snapshots,
             sets = self.sets,
+            audit_lines = self.lines,
             duration_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             "old rows of the ledger were removed"
         );

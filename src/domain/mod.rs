@@ -19,6 +19,7 @@ pub mod failure;
 pub mod assignment;
 pub mod restore;
 
+pub mod audit;
 pub mod health;
 pub mod reconcile;
 pub mod retention;

@@ -25,6 +25,7 @@ mod rows;
 mod sets;
 
 mod admission;
+mod audit;
 mod claims;
 mod directory;
 mod doctor;
@@ -47,6 +48,7 @@ mod snapshots;
 mod tenant_health;
 mod tenant_leases;
 
+pub use audit::{AuditLine, AuditQuery};
 pub use error::StoreError;
 pub use failed_runs::{FailedOf, FailedQuery, FailedRuns};
 pub use failures::{FailureGroup, FailureGroups, FailureQuery, Failures};
@@ -600,8 +602,8 @@ impl Store {
         self.spawn(async move { snapshots::policies(&backend, tenant, page).await }).await
     }
 
-    // Of restores, imports, retention, schedules, sessions and what people look at, the operations stand in `restores`,
-    // `imports`, `prune`, `schedules`, `sessions`, `overview`, `tenant_health` and `policy_lists`.
+    // Of restores, imports, retention, schedules, sessions, the audit and what people look at, the operations stand in
+    // `restores`, `imports`, `prune`, `schedules`, `sessions`, `audit`, `overview`, `tenant_health` and `policy_lists`.
 
     // --- doctor ----------------------------------------------------------------------------------------------
 

@@ -116,3 +116,19 @@ fn an_operation_without_its_subject_is_wrong_usage() {
     let unknown = atlasd.run(["runs", "submit", "assignments.fetsh", "--tenant", "1"]).with_code(2);
     assert!(unknown.stderr.contains("unknown operation `assignments.fetsh`"), "{}", unknown.stderr);
 }
+
+#[test]
+fn nobody_listens_beyond_the_loopback_in_plain_text_by_accident() {
+    let atlasd = Atlasd::new();
+    atlasd.run(["migrate"]).with_code(0);
+    let exposed = ["serve", "--listen", "0.0.0.0:0"];
+    atlasd.run(exposed).failed(2, &["0.0.0.0:0", "tls.certificate_file", "--behind-proxy"]);
+    fs::write(atlasd.folder().join("atlasd.toml"), "[tls]\ncertificate_file = \"none.pem\"\n")
+        .expect("written");
+    let half = ["serve", "--config", "atlasd.toml", "--listen", "0.0.0.0:0"];
+    atlasd.run(half).failed(2, &["tls.certificate_file and tls.private_key_file together"]);
+    let files = "[tls]\ncertificate_file = \"none.pem\"\nprivate_key_file = \"none.key\"\n";
+    fs::write(atlasd.folder().join("atlasd.toml"), files).expect("written");
+    atlasd.run(half).failed(2, &["cannot speak TLS", "none.pem"]);
+    atlasd.run(["sandbox", "--listen", "0.0.0.0:0"]).failed(2, &["--open-to-all"]);
+}

@@ -1,5 +1,5 @@
 //! What Graph echoes and what a daemon keeps secret is found nowhere: not in the ledger, the log, the metrics or an
-//! answer, whatever goes wrong and however much is logged.
+//! answer, a page or the stream of events, whatever goes wrong and however much is logged, in either form.
 //!
 //! The double plants its canaries in objects, error texts and sign-in errors. The suite first makes sure that they are
 //! on the wire, then has fetches and restores meet every kind of fault, then searches everything that was kept or told.
@@ -139,6 +139,7 @@ async fn answers(client: &Client) -> Places {
         "/workspaces",
         "/tenants",
         "/runs?limit=500",
+        "/audit?limit=500",
         "/failures",
     ]
     .map(str::to_owned)
@@ -164,6 +165,67 @@ async fn answers(client: &Client) -> Places {
         places.push((path, answer.body.to_string()));
     }
     places
+}
+
+/// What somebody who is signed in sees of everything, and the secrets of the session.
+struct Seen {
+    pages: Places,
+    /// The session's id, and what proves that a form is of its page.
+    session: Vec<String>,
+}
+
+/// Signs in as a browser does and looks at every page, with what it posts.
+async fn seen(process: &Process, client: &Client, token: &str) -> Seen {
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+    let http = http.expect("a client builds");
+    let at = |path: &str| format!("http://{}{path}", process.address);
+    let wrong = http.post(at("/login")).body("token=no-token-of-ours").send().await.expect("an answer");
+    assert_eq!(wrong.status(), 401);
+    let signed = http.post(at("/login")).body(format!("token={token}")).send().await.expect("an answer");
+    assert_eq!(signed.status(), 303);
+    let cookie = signed.headers()["set-cookie"].to_str().expect("ASCII");
+    let cookie = cookie.split(';').next().expect("a value").to_owned();
+    let mut paths =
+        ["/", "/login", "/runs", "/tenants", "/failures", "/system", "/schedules", "/audit", "/nothing"]
+            .map(str::to_owned)
+            .to_vec();
+    paths.extend(client.all("/runs").await.iter().map(|run| format!("/runs/{}", run["id"])));
+    for tenant in client.all("/tenants").await {
+        let id = &tenant["id"];
+        paths.extend(["", "/policies", "/snapshots"].map(|part| format!("/tenants/{id}{part}")));
+        let snapshots = client.all(&format!("/tenants/{id}/snapshots")).await;
+        paths.extend(snapshots.iter().map(|snapshot| format!("/snapshots/{}", snapshot["id"])));
+    }
+    let mut pages: Places = Vec::new();
+    for path in paths {
+        let request = http.get(at(&path)).header("cookie", &cookie).header("accept", "text/html");
+        let page = request.send().await.expect("an answer").text().await.expect("a page");
+        pages.push((format!("the page {path}"), page));
+    }
+    let proof = pages.iter().find_map(|(_, page)| {
+        let (_, after) = page.split_once("name=\"_csrf\" value=\"")?;
+        after.split('"').next().map(str::to_owned)
+    });
+    let proof = proof.expect("some page has a form");
+    let form = format!("_csrf={proof}");
+    let out = http.post(at("/logout")).header("cookie", &cookie).body(form).send().await.expect("an answer");
+    assert_eq!(out.status(), 303);
+    let id = cookie.split('=').nth(1).expect("a value").to_owned();
+    Seen { pages, session: vec![id, proof] }
+}
+
+/// The stream of events from now on, to its end.
+async fn heard(process: &Process, token: &str) -> tokio::task::JoinHandle<String> {
+    let request = reqwest::Client::new().get(format!("http://{}/api/v1/events", process.address));
+    let mut stream = request.bearer_auth(token).send().await.expect("an answer");
+    assert_eq!(stream.status(), 200);
+    tokio::spawn(async move {
+        let mut text = String::new();
+        while let Ok(Some(part)) = stream.chunk().await {
+            text.push_str(&String::from_utf8_lossy(&part));
+        }
+        text
+    })
 }
 
 /// Asks the double as the daemon does; what it answers, status and all.
@@ -317,6 +379,13 @@ fn codes(bed: &Bed) -> BTreeSet<String> {
     items.into_iter().chain(of_runs.collect::<Vec<_>>()).collect()
 }
 
+/// Every place that holds a secret of the session.
+fn leaks_of_session(seen: &Seen, places: &Places) -> Vec<String> {
+    let ids = Search::of(seen.session.iter().take(1).cloned());
+    let all = Search::of(seen.session.iter().cloned());
+    leaks(&all, places).into_iter().chain(leaks(&ids, &seen.pages)).collect()
+}
+
 for_each_engine!(nothing_that_graph_echoes_is_kept_or_told, |engine| {
     let bed = bed(engine);
     let (told, tokens) = block_on(on_the_wire(&bed));
@@ -329,19 +398,30 @@ for_each_engine!(nothing_that_graph_echoes_is_kept_or_told, |engine| {
     assert_eq!(unseen, Vec::<String>::new(), "the double echoes every canary: {told}");
     assert!(told.contains("skiptoken"), "lists have links: {told}");
     let search = Search::of(secrets);
-    let mut places = block_on(async {
-        let process = Process::start_at_trace(&bed).await;
+    // Each form of the log with one of the engines.
+    let format = if engine == Engine::Sqlite { "text" } else { "json" };
+    let (mut places, seen) = block_on(async {
+        let process = Process::start_at_trace(&bed, format).await;
         let client = process.client(&bed);
+        let heard = heard(&process, &bed.token).await;
         let (_, tenant) = client.single().await;
         let snapshot = snapshot(&client, tenant).await;
         bed.sandbox.state().reset_stats();
         fetches_gone_wrong(&bed, &client, tenant).await;
         restores_gone_wrong(&bed, &client, tenant, snapshot).await;
-        let answers = answers(&client).await;
+        let seen = seen(&process, &client, &bed.token).await;
+        let mut answers = answers(&client).await;
         process.signal("TERM");
         assert_eq!(process.exit_code(), Some(0));
-        answers
+        let heard = heard.await.expect("the stream is read to its end");
+        assert!(heard.contains("run.completed"), "events were told: {heard:.500}");
+        answers.push(("the stream of events".to_owned(), heard));
+        (answers, seen)
     });
+    let kept = bed.database.words("SELECT action AS word FROM audit");
+    for action in ["run.submitted", "session.begun", "session.refused", "session.ended"] {
+        assert!(kept.iter().any(|kept| kept == action), "the audit has {action}: {kept:?}");
+    }
     let stats = bed.sandbox.state().stats();
     assert!(stats.faults_fired > 200, "faults were met: {}", stats.faults_fired);
     assert_eq!(
@@ -356,7 +436,13 @@ for_each_engine!(nothing_that_graph_echoes_is_kept_or_told, |engine| {
     places.push(log(&bed));
     let log = &places.last().expect("it was pushed").1;
     assert!(log.contains("a write has no certain end"), "the log tells what went wrong: {log:.2000}");
-    let leaks = leaks(&search, &places);
+    if format == "json" {
+        assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "the log is JSON");
+    }
+    // A page holds its own proof; nothing else does, and the id of its session nothing at all.
+    let mut leaks = leaks_of_session(&seen, &places);
+    places.extend(seen.pages);
+    leaks.extend(self::leaks(&search, &places));
     assert!(leaks.is_empty(), "{} leaks:\n{}", leaks.len(), leaks.join("\n"));
 });
 
@@ -372,7 +458,7 @@ for_each_engine!(the_search_finds_what_is_there_to_be_found, |engine| {
     let planted = format!("CREATE TABLE planted (bytes {bytes}); INSERT INTO planted VALUES ({hex})");
     bed.database.execute(&planted).expect("a table can be made");
     let answers = block_on(async {
-        let process = Process::start_at_trace(&bed).await;
+        let process = Process::start_at_trace(&bed, "text").await;
         answers(&process.client(&bed)).await
     });
     std::fs::write(bed.directory.path().join("daemon.log"), format!("line\nx{in_the_log}y\n"))

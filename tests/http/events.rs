@@ -361,7 +361,8 @@ fn a_reader_that_does_not_read_is_dropped_and_told_why() {
     let (daemon, token) = daemon(|config| config.events.buffer = 64);
     let mut socket = TcpStream::connect(daemon.daemon().address()).expect("the daemon listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
-    write!(socket, "GET {STREAM} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
+    write!(socket, "GET {STREAM} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n")
+        .unwrap();
     let mut head = [0; 15];
     socket.read_exact(&mut head).expect("an answer begins");
     assert_eq!(&head, b"HTTP/1.1 200 OK");

@@ -12,9 +12,14 @@ macro_rules! on_both_engines {
 }
 
 mod access;
+mod attacks;
+mod attacks_slow;
+mod audit;
 mod events;
 mod failures;
+mod guard;
 mod pages;
+mod raw;
 mod requests;
 mod restore;
 mod restore_checks;
@@ -26,3 +31,4 @@ mod snapshots;
 mod system;
 mod tenant_pages;
 mod tenants;
+mod tls;

@@ -97,18 +97,16 @@ impl TestDaemon {
         let mut config = configuration(&silent, files.path());
         change(&mut config);
         config.validate().expect("the test's configuration is valid");
+        let authority = config.tls.certificate_file.as_ref().map(|file| trusted(file));
         let database = Database::create(engine);
         let mut options = DaemonOptions::new(config, database.url.clone(), "127.0.0.1:0".to_owned());
         options.migrate = true;
         let daemon = Daemon::start(options).expect("the daemon starts");
-        let base = format!("http://{}", daemon.address());
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        let base = format!("{scheme}://{}", daemon.address());
         Self {
             daemon,
-            client: reqwest::Client::builder()
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .build()
-                .expect("a client"),
+            client: client(authority),
             base,
             next_name: AtomicU64::new(0),
             _database: database,
@@ -131,6 +129,11 @@ impl TestDaemon {
     /// Changes the ledger behind the daemon's back.
     pub fn execute(&self, text: &str) {
         self._database.execute(text).expect("the statement is right");
+    }
+
+    /// A number that the ledger has, whether the daemon runs or not.
+    pub fn count(&self, text: &str) -> i64 {
+        self._database.number(text)
     }
 
     /// Opens a stream, whose body is read as it comes.
@@ -248,6 +251,18 @@ impl TestDaemon {
             self.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
         }
     }
+}
+
+/// A client that follows nothing and trusts the certificate of a test.
+pub fn client(authority: Option<reqwest::Certificate>) -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let builder = authority.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
+    builder.build().expect("a client")
+}
+
+/// The certificate of a file.
+pub fn trusted(file: &std::path::Path) -> reqwest::Certificate {
+    reqwest::Certificate::from_pem(&std::fs::read(file).expect("a file")).expect("a certificate")
 }
 
 async fn reply(response: reqwest::Response) -> Reply {

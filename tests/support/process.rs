@@ -26,17 +26,17 @@ pub struct Launch {
 impl Process {
     /// Starts `atlasd serve` on the bed's ledger and waits until it admits work.
     pub async fn start(bed: &Bed) -> Self {
-        Self::spawn(bed, log_file(&log_path(bed)), "info").await
+        Self::spawn(bed, log_file(&log_path(bed)), "info", "text").await
     }
 
-    /// The same, telling all that it can tell in `daemon.log`.
-    pub async fn start_at_trace(bed: &Bed) -> Self {
-        Self::spawn(bed, log_file(&log_path(bed)), "trace").await
+    /// The same, telling all that it can tell in `daemon.log`, as `text` or `json`.
+    pub async fn start_at_trace(bed: &Bed, format: &str) -> Self {
+        Self::spawn(bed, log_file(&log_path(bed)), "trace", format).await
     }
 
     /// The same with a pipe for the log, whose reader has gone once the daemon admits work.
     pub async fn start_with_a_log_that_nobody_reads(bed: &Bed) -> Self {
-        let mut process = Self::spawn(bed, Stdio::piped(), "info").await;
+        let mut process = Self::spawn(bed, Stdio::piped(), "info", "text").await;
         drop(process.child.stderr.take());
         process
     }
@@ -48,10 +48,10 @@ impl Process {
         Self { child: command.spawn().expect("the program was built for this test"), address: launch.address }
     }
 
-    async fn spawn(bed: &Bed, log: Stdio, level: &str) -> Self {
+    async fn spawn(bed: &Bed, log: Stdio, level: &str, format: &str) -> Self {
         let address = free_address();
         let mut command = command(bed, address, &bed.database.url_text());
-        let child = command.env("ATLASD_LOG", level).stderr(log).spawn();
+        let child = command.env("ATLASD_LOG", level).env("ATLASD_LOG_FORMAT", format).stderr(log).spawn();
         let mut process = Self { child: child.expect("the program was built for this test"), address };
         process.until_ready(bed).await;
         process

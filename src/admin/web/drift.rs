@@ -13,6 +13,7 @@ use crate::admin::problem::{Missing, Problem};
 use crate::admin::runs::visible_run;
 use crate::admin::snapshots::visible_snapshot;
 use crate::admin::verdict;
+use crate::domain::audit::Action;
 use crate::domain::operation::Operation;
 use crate::domain::run::Run;
 use crate::ids::{RunId, SnapshotId};
@@ -31,7 +32,7 @@ pub(super) async fn submit(
 ) -> Result<HttpResponse, Problem> {
     let snapshot = visible_snapshot(&state, &caller.0, *id).await?;
     let request = intake::drift_of(&state.directory, &snapshot, false, &caller.0.initiator()).await?;
-    let verdict = verdict::ask(&state, request).await?;
+    let verdict = verdict::ask_as(&state, Action::DriftAsked, request).await?;
     let to = format!("/snapshots/{}/drift/{}", snapshot.id, verdicts::run_of(&verdict));
     Ok(verdicts::told(&verdict, "A fetch").redirect(&to))
 }

@@ -154,6 +154,9 @@ pub fn page(shell: Shell<'_>, content: Markup) -> Markup {
                 @if visit.caller.is_some() { (side(&shell)) }
                 div.main {
                     main #main tabindex="-1" {
+                        @if visit.read_only {
+                            div.note role="status" { "This daemon only shows: every change is refused (http.read_only)." }
+                        }
                         @if let Some(flash) = &visit.flash { (flash) }
                         (content)
                     }

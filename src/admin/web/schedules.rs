@@ -11,12 +11,14 @@ use super::parts::flash::Flash;
 use super::parts::{forms, links, notes, times};
 use super::{Html, Visit};
 use crate::admin::AdminState;
+use crate::admin::audit;
 use crate::admin::auth::{Operator, Viewer};
 use crate::admin::body::{self, PageQuery, Query};
 use crate::admin::problem::{Missing, Problem};
-use crate::admin::schedules::{AddSchedule, add_checked, changeable};
+use crate::admin::schedules::{AddSchedule, add_checked, change_of, changeable};
 use crate::admin::session::Posted;
 use crate::clock::Instant;
+use crate::domain::audit::Action;
 use crate::domain::operation::Operation;
 use crate::ids::ScheduleId;
 use crate::store::{
@@ -265,6 +267,8 @@ pub(super) async fn update(
     };
     let done = done.ok_or_else(|| Problem::not_found(Missing::Schedule))?;
     tracing::info!(by = %caller.0.name, schedule.id = schedule.id.0, change = done, "schedule changed");
+    let action = if done == "removed" { Action::ScheduleRemoved } else { Action::ScheduleChanged };
+    audit::note(&state, change_of(action, &schedule).with("change", done)).await;
     Ok(Flash::good(format!("The schedule {} was {done}.", schedule.name)).redirect("/schedules"))
 }
 

@@ -4,12 +4,14 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
+use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use maud::Markup;
 
 use super::Html;
 use super::layout::{self, Shell, Tab};
 use super::parts::flash::Flash;
+use crate::admin::AdminState;
 use crate::admin::auth::Principal;
 use crate::admin::session::Csrf;
 use crate::store::Role;
@@ -71,6 +73,8 @@ pub struct Visit {
     pub flash: Option<Flash>,
     /// The page's address, without the host.
     pub address: String,
+    /// Every change is refused.
+    pub read_only: bool,
 }
 
 impl Visit {
@@ -86,6 +90,7 @@ impl Visit {
             theme: theme.unwrap_or_default(),
             flash: Flash::of(request),
             address,
+            read_only: request.app_data::<Data<AdminState>>().is_some_and(|state| state.is_read_only()),
         }
     }
 

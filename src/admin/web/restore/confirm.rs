@@ -19,6 +19,7 @@ use crate::admin::web::parts::flash::Flash;
 use crate::admin::web::parts::{figures, forms, notes, verdicts};
 use crate::admin::web::{Html, Visit};
 use crate::domain::admission::Request;
+use crate::domain::audit::Action;
 use crate::domain::identity::{Inputs, RestoreInputs};
 use crate::domain::restore::ItemState;
 use crate::domain::run::{Outcome, Run};
@@ -176,7 +177,7 @@ pub(in crate::admin::web) async fn submit_undo(
     let undo = Undo { dry_run: true, allow_widening: false, force: false };
     let by = caller.0.initiator();
     let request = intake::undo_of(&state.directory, &state.store, &run, undo, &by).await?;
-    let verdict = verdict::ask(&state, request).await?;
+    let verdict = verdict::ask_as(&state, Action::RunUndone, request).await?;
     Ok(verdicts::told(&verdict, "The plan of an undo")
         .redirect(&format!("/restore/{}", verdicts::run_of(&verdict))))
 }
