@@ -202,6 +202,25 @@ on_each_engine! {
         assert_eq!(keys(&found), ["tenant_overlap"], "{found:?}");
     }
 
+    async fn times_that_the_clock_told_twice_break_nothing(lab: &Lab) {
+        let first = lab.running().await;
+        lab.advance(Duration::from_secs(3_600));
+        assert!(lab.store.heartbeat(lab.instance, LEASE).await.unwrap().renewed);
+        lab.settled(lease(&first), succeeded()).await;
+        let spanning = lab.running().await;
+        let before = lab.store.now().await.unwrap();
+        lab.clock.advance(-chrono::Duration::hours(1));
+        let after = lab.store.now().await.unwrap();
+        lab.settled(lease(&spanning), succeeded()).await;
+        assert!(lab.store.heartbeat(lab.instance, LEASE).await.unwrap().renewed);
+        lab.completed().await;
+        let by_times = broken(lab).await;
+        assert_eq!(keys(&by_times), ["tenant_overlap", "attempt_after_end"], "{by_times:?}");
+        let step = atlasd::store::ClockStep { low: after, high: before };
+        lab.store.clock_was_set_back(step, LEASE).await.unwrap();
+        assert!(broken(lab).await.is_empty(), "{:?}", broken(lab).await);
+    }
+
     async fn an_attempt_that_began_after_the_end(lab: &Lab) {
         let run = lab.completed().await;
         lab.database.execute(&format!("UPDATE run_attempts SET started_at = {}", later(lab, "started_at"))).unwrap();

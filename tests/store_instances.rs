@@ -7,11 +7,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atlasd::config::DatabaseConfig;
+use atlasd::domain::failure::{Code, Failure};
 use atlasd::domain::identity::IdentityHash;
+use atlasd::domain::run::Settlement;
 use atlasd::domain::run::Status;
 use atlasd::ids::{InstanceId, RunId, TenantId};
 use atlasd::metrics::Metrics;
-use atlasd::store::{self, Claim, DueTenant, Hint, Holding, Store, StoreError};
+use atlasd::store::{
+    self, Claim, ClockStep, DueTenant, Hint, Holding, Instance, NewInstance, Store, StoreError,
+};
 use support::*;
 
 /// Longer than [`LEASE`].
@@ -30,6 +34,45 @@ impl Lab {
 }
 
 on_each_engine! {
+    async fn a_clock_that_was_set_back_keeps_nothing_waiting(lab: &Lab) {
+        let longest_wait = Duration::from_secs(60);
+        let run = lab.running().await;
+        lab.clock.advance(chrono::Duration::days(1));
+        // A day ahead: an instance registers and dies, and a try is put off.
+        let dead = lab.another().await;
+        let retry = Settlement::Retry {
+            next_attempt_at: lab.store.now().await.unwrap() + Duration::from_secs(2),
+            counts: counts(1),
+            failures: vec![Failure::new(Code::GraphThrottled, "throttled")],
+        };
+        lab.settled(lease(&run), retry).await;
+        lab.store.release_tenant(lab.tenant(), lab.instance).await.unwrap();
+        let before = lab.store.now().await.unwrap();
+        lab.clock.advance(-chrono::Duration::days(1));
+
+        let after = lab.store.now().await.unwrap();
+        lab.store.clock_was_set_back(ClockStep { low: after, high: before }, longest_wait).await.unwrap();
+        assert!(lab.store.heartbeat(lab.instance, LEASE).await.unwrap().renewed);
+        assert_eq!(lab.claimed().await.id, run.id, "it is tried again now, not in a day");
+        let alive = |instances: Vec<Instance>, now| {
+            instances.iter().find(|one| one.id == dead).expect("it is there").lease_until > now
+        };
+        assert!(alive(lab.store.instances().await.unwrap(), lab.store.now().await.unwrap()), "a whole lease from now");
+        lab.advance(OVER);
+        assert!(!alive(lab.store.instances().await.unwrap(), lab.store.now().await.unwrap()));
+    }
+
+    async fn a_clock_that_was_set_back_while_nobody_lived_is_noticed_at_the_start(lab: &Lab) {
+        let instance = NewInstance {
+            id: InstanceId::fresh(), hostname: "host".into(), pid: 7, version: "0.0.0".into(), lease: LEASE,
+        };
+        assert_eq!(lab.store.register_instance(&instance, false).await.unwrap(), None);
+        lab.clock.advance(-chrono::Duration::days(1));
+        let instance = NewInstance { id: InstanceId::fresh(), ..instance };
+        let step = lab.store.register_instance(&instance, false).await.unwrap().expect("a step");
+        assert!(step.high - step.low > chrono::Duration::hours(23), "{step:?}");
+    }
+
     async fn a_tenant_belongs_to_one_instance_until_it_is_released(lab: &Lab) {
         let other = lab.another().await;
         for _ in 0..3 { lab.accepted(lab.request()).await; }

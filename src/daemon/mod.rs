@@ -7,6 +7,7 @@
 //! events -> stop HTTP -> the audit -> the instance's row -> close the store -> drop the system.
 
 pub mod checkup;
+pub mod clock_steps;
 pub mod herald;
 pub mod hints;
 pub mod options;
@@ -317,7 +318,7 @@ impl Built {
             lease: *config.execution.lease,
         };
         let leased_at = tokio::time::Instant::now();
-        store.register_instance(&row, sole).await.map_err(store_error)?;
+        let step = store.register_instance(&row, sole).await.map_err(store_error)?;
         let holders = store.holders().await.map_err(store_error)?;
         let metrics = Metrics::new();
         let board = Board::default();
@@ -373,6 +374,9 @@ impl Built {
         runtime.spawn(write_audit);
         let triggers = triggers::Triggers::new(handle.clone());
         let pulse = pulse::Pulse::new(store.clone(), instance, clock, board.clone(), health, &config);
+        if let Some(step) = step {
+            pulse.clock_was_set_back(step);
+        }
         let watch = watch::Watch::new(handle.clone(), triggers.clone(), supervisor.clone(), fleet, &config);
         let hints = hints::Hints {
             handle: handle.clone(),

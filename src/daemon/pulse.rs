@@ -19,13 +19,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::clock_steps::ClockSteps;
 use crate::actors::board::{Board, StopCause};
 use crate::actors::handle::Health;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::run::{HandBackReason, Lease, Settlement};
 use crate::ids::InstanceId;
-use crate::store::{Heartbeat, Store};
+use crate::store::{ClockStep, Heartbeat, Store};
 
 /// The part of the lease in which nothing executes any more: time to stop, and to be late.
 const MARGIN: u32 = 5;
@@ -41,6 +42,7 @@ pub struct Pulse {
     health: Health,
     every: Duration,
     lease: Duration,
+    steps: ClockSteps,
     /// Somebody asks for a beat before its time.
     soon: Arc<Notify>,
     /// Leases of this instance that nothing here executed at the last beat: a claim whose answer was lost.
@@ -58,8 +60,14 @@ impl Pulse {
         config: &Config,
     ) -> Self {
         let (every, lease) = (*config.execution.heartbeat, *config.execution.lease);
+        let steps = ClockSteps::new(store.clone(), config);
         let soon = Arc::default();
-        Self { store, instance, clock, board, health, every, lease, soon, unexecuted: HashSet::new() }
+        Self { store, instance, clock, board, health, every, lease, steps, soon, unexecuted: HashSet::new() }
+    }
+
+    /// The ledger's clock was set back before this instance began.
+    pub fn clock_was_set_back(&self, step: ClockStep) {
+        self.steps.noticed(step);
     }
 
     /// The way to ask for a beat before its time: what a hint says, the ledger's answer to a beat confirms.
@@ -104,6 +112,9 @@ impl Pulse {
                 // taken over before the beat was written, and an answer does not tell of what began after it was sent.
                 fenced = true;
                 self.fence();
+            }
+            if let Some(Ok(Ok(heartbeat))) = &beat {
+                self.steps.observe(sent, heartbeat.database_now);
             }
             match beat {
                 // An answer that took longer than the lease renews nothing any more.

@@ -27,6 +27,10 @@ const G3_LIMIT: chrono::Duration = chrono::Duration::seconds(15);
 /// How long a due run may wait that nothing keeps from being executed (G9); the default of `reconcile.queued_max`.
 const G9_LIMIT: chrono::Duration = chrono::Duration::minutes(10);
 
+/// Where the clock was set back, what began later may seem to have begun earlier: by times alone nobody can tell.
+const TOLD_ONCE: &str =
+    "NOT EXISTS (SELECT 1 FROM clock_steps c WHERE o.started_at BETWEEN c.low_at AND c.high_at)";
+
 #[derive(QueryableByName)]
 struct RunIdRow {
     #[diesel(sql_type = BigInt)]
@@ -88,7 +92,7 @@ async fn rows_that_break(conn: &mut Conn<'_>, check: &Check, terms: Terms) -> Re
         Engine::Sqlite => "EXISTS (SELECT 1 FROM json_each(f.context) j WHERE j.key = 'forced_by')",
         Engine::Postgres => "jsonb_exists(f.context, 'forced_by')",
     };
-    let text = check.text.replace("{forced}", forced);
+    let text = check.text.replace("{forced}", forced).replace("{told_once}", TOLD_ONCE);
     let looked_at = count(conn, bound(format!("SELECT count(*) AS n FROM {}", check.of), terms)).await?;
     let broken = count(conn, bound(format!("SELECT count(*) AS n FROM ({text}) broken"), terms)).await?;
     let mut examples = Vec::new();

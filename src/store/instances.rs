@@ -6,8 +6,9 @@ use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::backend::Backend;
+use super::clock_steps;
 use super::error::StoreError;
-use super::records::{Heartbeat, Instance, NewInstance};
+use super::records::{ClockStep, Heartbeat, Instance, NewInstance};
 use super::rows::instant;
 use super::statement::sql;
 use super::types::{SqlId, SqlInstant, sql as types};
@@ -23,7 +24,11 @@ macro_rules! live {
 pub(super) use live;
 
 /// See [`super::Store::register_instance`].
-pub async fn register(backend: &Backend, instance: NewInstance, sole: bool) -> Result<(), StoreError> {
+pub async fn register(
+    backend: &Backend,
+    instance: NewInstance,
+    sole: bool,
+) -> Result<Option<ClockStep>, StoreError> {
     const OTHERS: &str = "UPDATE instances SET stopped_at = $1 WHERE stopped_at IS NULL AND id <> $2";
     const NEW: &str = "INSERT INTO instances (id, hostname, pid, version, started_at, heartbeat_at, lease_until) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -31,6 +36,7 @@ pub async fn register(backend: &Backend, instance: NewInstance, sole: bool) -> R
         .write("registering the instance", move |conn| {
             Box::pin(async move {
                 let now = conn.now().await?;
+                let step = clock_steps::unnoticed(conn, now).await?;
                 if sole {
                     conn.execute(sql(OTHERS).bind(now).bind(instance.id.0)).await?;
                 }
@@ -43,7 +49,7 @@ pub async fn register(backend: &Backend, instance: NewInstance, sole: bool) -> R
                     .bind(now)
                     .bind(now + instance.lease);
                 conn.execute(statement).await?;
-                Ok(())
+                Ok(step)
             })
         })
         .await

@@ -27,6 +27,7 @@ mod sets;
 mod admission;
 mod audit;
 mod claims;
+mod clock_steps;
 mod directory;
 mod doctor;
 mod failed_runs;
@@ -238,8 +239,12 @@ impl Store {
     // --- instances -------------------------------------------------------------------------------------------
 
     /// Registers this process. On SQLite (`sole`: the caller holds the file's lock, so no other instance lives) every
-    /// other instance is marked as stopped at once.
-    pub async fn register_instance(&self, instance: &NewInstance, sole: bool) -> Result<(), StoreError> {
+    /// other instance is marked as stopped at once. Answers with the step of the clock that nobody was there to notice.
+    pub async fn register_instance(
+        &self,
+        instance: &NewInstance,
+        sole: bool,
+    ) -> Result<Option<ClockStep>, StoreError> {
         let instance = instance.clone();
         let backend = self.backend.clone();
         self.spawn(async move { instances::register(&backend, instance, sole).await }).await
@@ -250,6 +255,17 @@ impl Store {
     pub async fn heartbeat(&self, instance: InstanceId, lease: Duration) -> Result<Heartbeat, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { instances::heartbeat(&backend, instance, lease).await }).await
+    }
+
+    /// The ledger's clock was set back: notes it for the doctor, and brings back what would be waited for, leases and
+    /// tries that lie further ahead than `longest_wait`. As often as somebody notices.
+    pub async fn clock_was_set_back(
+        &self,
+        step: ClockStep,
+        longest_wait: Duration,
+    ) -> Result<(), StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { clock_steps::note(&backend, step, longest_wait).await }).await
     }
 
     /// Marks the instance as stopped.

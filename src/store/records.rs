@@ -76,6 +76,15 @@ pub enum Claim {
     },
 }
 
+/// The ledger's clock was set back: what it told from `low` to `high` it told twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStep {
+    /// The earliest time after the step.
+    pub low: Instant,
+    /// The latest time before it.
+    pub high: Instant,
+}
+
 /// Who has a tenant's lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holding {

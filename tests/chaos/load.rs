@@ -1,5 +1,5 @@
-//! Clients that ask for work while the world goes to pieces: fetches, restores, duplicates, cancellations. They keep
-//! every answer that they got: what was accepted is owed to them.
+//! Clients that ask for work while the world goes to pieces: fetches, restores, duplicates, reconciles, cancellations.
+//! They keep every answer that they got: what was accepted is owed to them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -46,6 +46,7 @@ impl Load {
         for number in 0..CLIENTS {
             let asker = Asker {
                 daemons: (0..world.seats.len()).map(|seat| world.client(seat)).collect(),
+                workspace: world.workspace,
                 read: world.read.clone(),
                 restored: world.restored.clone(),
                 moments: Moments(seed ^ (number << 48)),
@@ -71,6 +72,7 @@ impl Load {
 
 struct Asker {
     daemons: Vec<Client>,
+    workspace: i64,
     read: Vec<i64>,
     restored: Vec<Restored>,
     moments: Moments,
@@ -94,10 +96,11 @@ impl Asker {
                         self.submit(&daemon, same.clone()),
                     );
                 }
-                60..96 => {
+                60..93 => {
                     let request = self.restore();
                     self.submit(&daemon, request).await;
                 }
+                93..96 => self.ask_for(&daemon, "/reconcile", json!({"workspace_id": self.workspace})).await,
                 _ => self.cancel(&daemon).await,
             }
             tick().await;
@@ -118,7 +121,11 @@ impl Asker {
     }
 
     async fn submit(&self, daemon: &Client, request: Value) {
-        let answer = tokio::time::timeout(PATIENCE, daemon.try_post("/runs", request)).await;
+        self.ask_for(daemon, "/runs", request).await;
+    }
+
+    async fn ask_for(&self, daemon: &Client, path: &str, request: Value) {
+        let answer = tokio::time::timeout(PATIENCE, daemon.try_post(path, request)).await;
         self.note(answer.ok().and_then(Result::ok));
     }
 

@@ -16,7 +16,7 @@
 //!
 //! A world ([`world`]) is a ledger, a daemon on SQLite or two on PostgreSQL (processes, each with its own proxy in
 //! front of a server of the test's own), and the sandbox as Graph. Clients ([`load`]) ask for fetches, restores,
-//! duplicates and cancellations all the time, and keep every answer. A fault ([`fault`]) strikes and ends. Then every
+//! duplicates, reconciles and cancellations all the time, and keep every answer. A fault ([`fault`]) strikes and ends. Then every
 //! daemon has to admit work again within 45 s, or has ended by itself with exit code 1 and a word why and is started
 //! again, as systemd would. At the end ([`checks`]):
 //!
@@ -115,6 +115,14 @@ for_each_engine!(nothing_is_lost_by_a_registry_that_panics, |engine| {
     survives(engine, &[Fault::RegistryPanics]);
 });
 
+for_each_engine!(nothing_is_lost_by_a_clock_that_is_set_forwards, |engine| {
+    survives(engine, &[Fault::ClockForwards]);
+});
+
+for_each_engine!(nothing_is_lost_by_a_clock_that_is_set_backwards, |engine| {
+    survives(engine, &[Fault::ClockBackwards]);
+});
+
 for_each_engine!(nothing_is_lost_by_a_full_disk, |engine| {
     survives(engine, &[Fault::DiskFull]);
 });
@@ -140,6 +148,6 @@ on_postgres! {
     nothing_is_lost_by_a_partition_of_one_instance: Partition,
     nothing_is_lost_by_latency: Latency,
     nothing_is_lost_by_dribbling_bytes: Dribble,
-    nothing_is_lost_by_daemons_whose_clock_is_set_forwards: ClockForwards,
-    nothing_is_lost_by_daemons_whose_clock_is_set_backwards: ClockBackwards,
+    nothing_is_lost_by_a_server_whose_clock_is_set_forwards: ServerClockForwards,
+    nothing_is_lost_by_a_server_whose_clock_is_set_backwards: ServerClockBackwards,
 }

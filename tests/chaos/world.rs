@@ -22,7 +22,7 @@ const RESTORED: usize = 2;
 
 /// Quick leases, retries without an end, budgets that hold nobody up.
 const CONFIG: &str = "[execution]\nheartbeat = \"200ms\"\nlease = \"1500ms\"\npoll = \"100ms\"\nbackoff_base = \"50ms\"\n\
-    backoff_max = \"500ms\"\nattempts_max = 1000\n\
+    backoff_max = \"500ms\"\nretry_after_max = \"2s\"\nattempts_max = 1000\n\
     [database]\nacquire_timeout = \"1s\"\nstatement_timeout = \"3s\"\nconnections_max = 5\n\
     [restore]\nverify_timeout = \"2s\"\nverify_wait = \"20ms\"\nverify_wait_max = \"200ms\"\nparallel = 2\n\
     [graph]\nbackoff_base = \"20ms\"\nbackoff_max = \"200ms\"\ncall_timeout = \"5s\"\ncalls_per_20s = 1000000\n\
@@ -122,6 +122,7 @@ pub struct Restored {
 pub struct World {
     // ORDER: the daemons first.
     pub seats: Vec<Seat>,
+    pub workspace: i64,
     pub read: Vec<i64>,
     pub restored: Vec<Restored>,
     pub ground: Ground,
@@ -143,7 +144,7 @@ impl World {
             seat.recovered(&ground.bed).await;
             seats.push(seat);
         }
-        let mut world = Self { seats, read: Vec::new(), restored: Vec::new(), ground };
+        let mut world = Self { seats, workspace: 0, read: Vec::new(), restored: Vec::new(), ground };
         world.furnish().await;
         world
     }
@@ -151,6 +152,7 @@ impl World {
     async fn furnish(&mut self) {
         let client = self.client(0);
         let workspace = client.workspace("contoso").await;
+        self.workspace = workspace;
         for index in 0..READ {
             self.read.push(client.tenant(workspace, directory(index)).await);
         }

@@ -25,6 +25,7 @@ mod events;
 mod fetch;
 mod fleet;
 mod instances;
+mod neighbours;
 mod outage;
 mod reconcile;
 mod restore;

@@ -4,7 +4,8 @@
 //! that break it is all that there is to a check.
 
 /// A check of rows. Both texts may name `$1` (now), `$2` (now - 15 s), `$3` (now - 10 min) and `$4`, the run after which
-/// history is looked at: 0 for all of it.
+/// history is looked at: 0 for all of it. `{told_once}` is true unless the beginning of `o` lies among the times that
+/// the ledger's clock told twice.
 pub struct Check {
     /// `G1` to `G12`.
     pub guarantee: &'static str,
@@ -180,16 +181,16 @@ pub const CHECKS: &[Check] = &[
              ORDER BY a.started_at, a.lease_token ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS others_until \
              FROM run_attempts a JOIN operation_runs r ON r.id = a.run_id \
              WHERE a.run_id > $4 AND r.tenant_id IS NOT NULL AND a.outcome <> 'stale') o \
-             WHERE o.others_until > o.started_at",
-        advice: "compare the attempts' instances: their clocks, or a database whose clock was set back",
+             WHERE o.others_until > o.started_at AND {told_once}",
+        advice: "compare the attempts' instances; where two servers took turns as the database, their clocks",
     },
     Check {
         guarantee: "G6",
         key: "attempt_after_end",
         what: "no attempt began after its run had completed",
         of: "run_attempts r WHERE r.run_id > $4",
-        text: "SELECT a.run_id FROM run_attempts a JOIN operation_runs r ON r.id = a.run_id \
-             WHERE a.run_id > $4 AND r.status = 'completed' AND a.started_at > r.completed_at",
+        text: "SELECT o.run_id FROM run_attempts o JOIN operation_runs r ON r.id = o.run_id \
+             WHERE o.run_id > $4 AND r.status = 'completed' AND o.started_at > r.completed_at AND {told_once}",
         advice: "find out which program claims completed runs, by the attempts' instances, and stop it",
     },
     Check {
@@ -200,7 +201,7 @@ pub const CHECKS: &[Check] = &[
         text: "SELECT o.run_id FROM (SELECT a.run_id, a.started_at, a.lease_token, r.lease_token AS latest, \
              lag(a.started_at) OVER (PARTITION BY a.run_id ORDER BY a.lease_token) AS earlier \
              FROM run_attempts a JOIN operation_runs r ON r.id = a.run_id WHERE a.run_id > $4) o \
-             WHERE o.earlier > o.started_at OR o.lease_token > o.latest",
+             WHERE (o.earlier > o.started_at AND {told_once}) OR o.lease_token > o.latest",
         advice: "stop all instances before anything else: a token that is given twice fences nobody",
     },
     Check {
@@ -212,7 +213,7 @@ pub const CHECKS: &[Check] = &[
              (PARTITION BY r.workspace_id ORDER BY r.started_at, r.id \
              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS others_until FROM operation_runs r \
              WHERE r.type = 'ops.reconcile_adapter_runs' AND r.started_at IS NOT NULL AND r.id > $4) o \
-             WHERE o.others_until > o.started_at",
+             WHERE o.others_until > o.started_at AND {told_once}",
         advice: "restore the unique indexes; repairs are idempotent, so their results stand",
     },
     Check {
