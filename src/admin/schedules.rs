@@ -63,6 +63,7 @@ impl From<Schedule> for ShownSchedule {
 
 /// Lists the schedules that the caller sees, oldest first.
 #[utoipa::path(
+    operation_id = "list_schedules",
     tag = "schedules",
     params(SchedulesQuery),
     responses(
@@ -103,6 +104,7 @@ pub(super) struct AddSchedule {
     name: String,
     /// What to ask for, such as `assignments.fetch`.
     #[serde(rename = "type")]
+    #[schema(value_type = Operation)]
     operation: String,
     /// With which inputs, as of a run.
     #[serde(default)]
@@ -121,6 +123,7 @@ pub(super) struct AddSchedule {
 
 /// Adds a schedule.
 #[utoipa::path(
+    operation_id = "add_schedule",
     tag = "schedules",
     request_body = AddSchedule,
     responses(
@@ -156,6 +159,7 @@ pub(super) async fn add(
 
 /// Shows a schedule, with its next times.
 #[utoipa::path(
+    operation_id = "show_schedule",
     tag = "schedules",
     params(("id" = i64, Path, description = "The schedule")),
     responses(
@@ -196,6 +200,7 @@ pub(super) struct ChangeSchedule {
 
 /// Changes, pauses or resumes a schedule.
 #[utoipa::path(
+    operation_id = "change_schedule",
     tag = "schedules",
     params(("id" = i64, Path, description = "The schedule")),
     request_body = ChangeSchedule,
@@ -224,6 +229,7 @@ pub(super) async fn update(
 
 /// Removes a schedule; its runs stay.
 #[utoipa::path(
+    operation_id = "remove_schedule",
     tag = "schedules",
     params(("id" = i64, Path, description = "The schedule")),
     responses(

@@ -12,7 +12,9 @@ macro_rules! on_both_engines {
 }
 
 mod access;
+mod conformance;
 mod events;
+mod examples;
 mod failures;
 mod pages;
 mod requests;
