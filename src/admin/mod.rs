@@ -64,6 +64,7 @@ mod schedules;
 mod snapshots;
 mod system;
 mod tenants;
+mod trace;
 mod verdict;
 mod workspaces;
 
@@ -82,6 +83,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
 use actix_web::web::{Data, PathConfig, PayloadConfig, ServiceConfig};
 use actix_web::{App, HttpServer};
 
@@ -147,20 +149,22 @@ pub fn start(
     config: &HttpConfig,
 ) -> std::io::Result<(Server, ServerHandle)> {
     let parts = Parts {
+        document: Data::new(openapi::Document::generate(&state.config())),
         state: Data::new(state),
-        document: Data::new(openapi::Document::generate()),
         body_bytes_max: config.body_bytes_max,
         client_timeout: *config.client_timeout,
     };
-    let server = HttpServer::new(move || App::new().configure(|app| parts.configure(app)))
-        .disable_signals()
-        .workers(config.workers)
-        .max_connections(config.connections_max.div_ceil(config.workers.max(1)))
-        .client_request_timeout(*config.client_timeout)
-        .client_disconnect_timeout(Duration::from_secs(1))
-        .shutdown_timeout(STOP_GRACE_S)
-        .listen(listener)?
-        .run();
+    let server = HttpServer::new(move || {
+        App::new().wrap(from_fn(trace::request)).configure(|app| parts.configure(app))
+    })
+    .disable_signals()
+    .workers(config.workers)
+    .max_connections(config.connections_max.div_ceil(config.workers.max(1)))
+    .client_request_timeout(*config.client_timeout)
+    .client_disconnect_timeout(Duration::from_secs(1))
+    .shutdown_timeout(STOP_GRACE_S)
+    .listen(listener)?
+    .run();
     let handle = server.handle();
     Ok((server, handle))
 }

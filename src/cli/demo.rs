@@ -45,7 +45,9 @@ impl Demo {
     /// # Errors
     /// An address or directory that cannot be used; a tour that does not go as it should.
     pub fn run(&self, global: &Global) -> Result<(), CliError> {
-        telemetry::start(LOG).map_err(|error| CliError::Usage(error.to_string()))?;
+        let config = settings::config(global)?;
+        let _traces =
+            telemetry::start(LOG, &config.telemetry).map_err(|error| CliError::Usage(error.to_string()))?;
         if global.database_url.is_some() {
             return Err(CliError::Usage(
                 "the demo keeps a ledger of its own: leave out --database-url (and ATLASD_DATABASE_URL), or say where \
@@ -55,7 +57,6 @@ impl Demo {
         }
         let mut signals = Signals::listen()?;
         let directory = DataDir::open(self.data_dir.clone())?;
-        let config = settings::config(global)?;
         let listen = settings::listen(&self.listen, &config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

@@ -3,7 +3,7 @@
 use super::settings::{self, ListenArgs};
 use super::signals::Signals;
 use super::{CliError, Global};
-use crate::daemon::{Daemon, DaemonOptions};
+use crate::daemon::{Daemon, DaemonOptions, Manager};
 use crate::telemetry;
 
 /// Arguments of `atlasd serve`.
@@ -22,8 +22,9 @@ impl Serve {
     /// # Errors
     /// A configuration, ledger or address that cannot be used; an end that nobody asked for.
     pub fn run(&self, global: &Global) -> Result<(), CliError> {
-        telemetry::start("info").map_err(|error| CliError::Usage(error.to_string()))?;
         let config = settings::config(global)?;
+        let _traces = telemetry::start("info", &config.telemetry)
+            .map_err(|error| CliError::Usage(error.to_string()))?;
         let url = settings::database_url(global, &config)?;
         let listen = settings::listen(&self.listen, &config)?;
         if self.migrate {
@@ -33,6 +34,7 @@ impl Serve {
         }
         let mut options = DaemonOptions::new(config, url, listen.to_string());
         options.migrate = self.migrate;
+        options.manager = Manager::of_process();
         let signals = Signals::listen()?;
         let daemon = Daemon::start(options).map_err(CliError::server("start the daemon"))?;
         signals.run(daemon, settings::config_path(global))

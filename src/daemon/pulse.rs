@@ -19,12 +19,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::manager::Rounds;
 use crate::actors::board::{Board, StopCause};
 use crate::actors::handle::Health;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::run::{HandBackReason, Lease, Settlement};
 use crate::ids::InstanceId;
+use crate::metrics::Metrics;
 use crate::store::{Heartbeat, Store};
 
 /// The part of the lease in which nothing executes any more: time to stop, and to be late.
@@ -39,6 +41,8 @@ pub struct Pulse {
     clock: Clock,
     board: Board,
     health: Health,
+    rounds: Rounds,
+    metrics: Metrics,
     every: Duration,
     lease: Duration,
     /// Somebody asks for a beat before its time.
@@ -55,11 +59,24 @@ impl Pulse {
         clock: Clock,
         board: Board,
         health: Health,
+        (rounds, metrics): (Rounds, Metrics),
         config: &Config,
     ) -> Self {
         let (every, lease) = (*config.execution.heartbeat, *config.execution.lease);
         let soon = Arc::default();
-        Self { store, instance, clock, board, health, every, lease, soon, unexecuted: HashSet::new() }
+        Self {
+            store,
+            instance,
+            clock,
+            board,
+            health,
+            rounds,
+            metrics,
+            every,
+            lease,
+            soon,
+            unexecuted: HashSet::new(),
+        }
     }
 
     /// The way to ask for a beat before its time: what a hint says, the ledger's answer to a beat confirms.
@@ -128,6 +145,7 @@ impl Pulse {
                 }
                 Some(Err(_)) | None => self.health.set_ledger(false),
             }
+            self.rounds.count();
             next = (sent + self.every).max(Instant::now());
         }
     }
@@ -142,6 +160,7 @@ impl Pulse {
 
     fn fence(&self) {
         let stopped = self.board.stop_all(StopCause::Fenced);
+        self.metrics.fences.inc();
         tracing::error!(
             executions = stopped,
             lease_s = self.lease.as_secs(),
