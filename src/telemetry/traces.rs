@@ -141,6 +141,13 @@ impl<E: SpanExporter + 'static> SpanExporter for Patient<E> {
         }
         result
     }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        // Nothing is exported yet: nobody else has it.
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.set_resource(resource);
+        }
+    }
 }
 
 impl<E> Patient<E> {

@@ -11,6 +11,8 @@ fn each_line_is_a_sentence_with_fields() {
     let lines: Vec<Value> = tour
         .stderr
         .lines()
+        // The tour itself tells how far its runs are.
+        .filter(|line| line.starts_with('{'))
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();
     for line in &lines {
