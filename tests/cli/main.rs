@@ -18,6 +18,6 @@ mod plans;
 mod restore;
 mod sandbox;
 mod schedules;
-mod shell;
 mod service;
+mod shell;
 mod traces;

@@ -274,6 +274,10 @@ fn failures(all: &mut Recorder) {
     let fetch = json!({"type": "assignments.fetch", "tenant_id": tenant});
     let run = all.scene.daemon.post("/api/v1/runs", &token, &fetch).id();
     all.ended(run);
+    let again = json!({"code": "graph.network", "tenant_id": tenant});
+    let retried = all.post("retry_failures", "one answer each", "/api/v1/failures/retry", again, 200);
+    let again = retried.body["verdicts"][0]["run"]["id"].as_i64().expect("it was made again");
+    all.ended(again);
     all.get("roll_up_failures", "by code and tenant", "/api/v1/failures?group_by=code,type,tenant&limit=1");
 }
 

@@ -81,8 +81,15 @@ const fn of_ids(
 }
 
 /// Calls that ask the registry for a verdict.
-const ADMITTING: &[&str] =
-    &["submit_run", "submit_batch", "retry_run", "undo_run", "check_drift", "reconcile_workspace"];
+const ADMITTING: &[&str] = &[
+    "submit_run",
+    "submit_batch",
+    "retry_run",
+    "undo_run",
+    "check_drift",
+    "reconcile_workspace",
+    "retry_failures",
+];
 
 /// Every problem behind the door; by status, then as told.
 pub(super) const KNOWN: &[Known] = &[
@@ -105,7 +112,15 @@ pub(super) const KNOWN: &[Known] = &[
         404,
         "tenant.not_found",
         "no such tenant, or not for this token",
-        &["submit_run", "explain_identity", "retry_run", "undo_run", "check_drift", "add_schedule"],
+        &[
+            "submit_run",
+            "explain_identity",
+            "retry_run",
+            "undo_run",
+            "check_drift",
+            "add_schedule",
+            "retry_failures",
+        ],
     ),
     of_kind(404, "workspace.not_found", "no such workspace, or not for this token", |call| {
         call.has_parameter("query", Some("workspace_id"))
@@ -114,7 +129,15 @@ pub(super) const KNOWN: &[Known] = &[
         404,
         "workspace.not_found",
         "no such workspace, or not for this token",
-        &["submit_run", "explain_identity", "add_tenant", "retry_run", "reconcile_workspace", "add_schedule"],
+        &[
+            "submit_run",
+            "explain_identity",
+            "add_tenant",
+            "retry_run",
+            "reconcile_workspace",
+            "add_schedule",
+            "retry_failures",
+        ],
     ),
     of_kind(404, "snapshot.not_found", "no such snapshot, or not for this token", |call| {
         call.names("/snapshots/{")
