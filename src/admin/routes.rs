@@ -82,6 +82,10 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
             .default_service(web::to(unrouted))
             .wrap(from_fn(auth::door)),
     );
+    // Another method of an open path is refused, not asked to sign in.
+    for open in TABLE.iter().filter(|route| route.role.is_none()) {
+        app.route(open.path, web::to(unrouted));
+    }
     // ORDER: what needs no session stands before the pages' scope, which takes everything.
     app.service(login::show).service(login::log_in).service(super::web::assets::serve).service(
         web::scope("")
