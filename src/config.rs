@@ -3,6 +3,9 @@
 //! Flags beat the environment, which beats the file (SPEC section 11); flags and environment are clap's work, see
 //! [`crate::cli`].
 
+mod changes;
+mod credentials;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use crate::domain::operation::Operation;
 use crate::domain::reconcile::Limits;
 use crate::domain::retention::Rules;
 use crate::domain::retry::RetryPolicy;
+pub use changes::Changes;
 
 /// Everything that the file may say.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -51,6 +55,8 @@ pub struct Config {
     pub scheduler: SchedulerConfig,
     /// Standing requests, by name.
     pub schedules: BTreeMap<String, ScheduleConfig>,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
     /// Per operation, by its name.
     pub operations: BTreeMap<String, OperationConfig>,
     /// National clouds and the sandbox, by name; `global`, `usgov`, `usgov_dod` and `china` are built in.
@@ -63,9 +69,17 @@ pub struct Config {
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
+
+        impl $name {
+            /// The keys that are different in another one.
+            pub(crate) fn differences(&self, other: &Self) -> Vec<&'static str> {
+                let keys = [$((stringify!($field), self.$field != other.$field)),*];
+                keys.into_iter().filter_map(|(key, different)| different.then_some(key)).collect()
+            }
+        }
 
         impl Default for $name {
             fn default() -> Self {
@@ -103,8 +117,10 @@ impl std::ops::Deref for Span {
 }
 
 mod http;
+mod telemetry;
 
 pub use http::{HttpConfig, TlsConfig};
+pub use telemetry::TelemetryConfig;
 
 section!(
     /// Connections to the ledger.
@@ -378,8 +394,9 @@ impl Config {
     pub fn load(path: &std::path::Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config =
+        let mut config =
             Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.to_owned(), message })?;
+        config.place_credentials(std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).as_deref())?;
         config.validate()?;
         Ok(config)
     }
@@ -411,6 +428,15 @@ impl Config {
             ),
             (!execution.heartbeat.is_zero(), "expected execution.heartbeat to be more than 0s".to_owned()),
             (!execution.poll.is_zero(), "expected execution.poll to be more than 0s".to_owned()),
+            (
+                (0.0..=1.0).contains(&self.telemetry.sample_ratio),
+                format!("expected telemetry.sample_ratio in 0..=1, got {}", self.telemetry.sample_ratio),
+            ),
+            (
+                self.telemetry.otlp_endpoint.as_ref().is_none_or(|url| url.starts_with("http://")),
+                "expected telemetry.otlp_endpoint to begin with http://: a collector on this machine or in its network"
+                    .to_owned(),
+            ),
             (!self.doctor.every.is_zero(), "expected doctor.every to be more than 0s".to_owned()),
             (execution.tenants_max >= 1, "expected execution.tenants_max to be at least 1, got 0".to_owned()),
             (
@@ -613,21 +639,6 @@ impl Config {
             "china" => Some(built_in("login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn")),
             _ => None,
         })
-    }
-}
-
-impl CredentialConfig {
-    fn validate(&self, name: &str) -> Result<(), ConfigError> {
-        let secrets = usize::from(self.client_secret_env.is_some())
-            + usize::from(self.client_secret_file.is_some())
-            + usize::from(self.certificate_file.is_some() || self.private_key_file.is_some());
-        if secrets != 1 || self.certificate_file.is_some() != self.private_key_file.is_some() {
-            return Err(ConfigError::Invalid(format!(
-                "[credentials.{name}]: expected exactly one of client_secret_env, client_secret_file, or \
-                 certificate_file with private_key_file"
-            )));
-        }
-        Ok(())
     }
 }
 

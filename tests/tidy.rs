@@ -342,6 +342,80 @@ fn configuration_keys(text: &str) -> Vec<Key> {
     keys
 }
 
+// --- the manual ------------------------------------------------------------------------------------------------
+
+#[test]
+fn every_page_of_the_manual_is_in_its_summary() {
+    let reason = "a page that nothing leads to is read by nobody";
+    let summary = read("docs/SUMMARY.md");
+    let listed: BTreeSet<String> = links(&summary.text).into_iter().map(|(_, target)| target).collect();
+    let mut findings = Findings::default();
+    for path in entries(&root().join("docs")) {
+        let name = last_part(&path);
+        if name.ends_with(".md") && name != "SUMMARY.md" && !listed.contains(&name) {
+            findings.add(&relative(&path), 1, "not in docs/SUMMARY.md", reason);
+        }
+    }
+    findings.report();
+}
+
+#[test]
+fn every_link_of_the_manual_leads_somewhere() {
+    let reason = "a reader follows it";
+    let mut findings = Findings::default();
+    for file in texts().into_iter().filter(|file| file.name.ends_with(".md")) {
+        let folder = root().join(&file.name).parent().map(Path::to_path_buf).unwrap_or_default();
+        for (line, target) in links(&file.text) {
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (page, part) = target.split_once('#').unwrap_or((&target, ""));
+            let page = if page.is_empty() { root().join(&file.name) } else { folder.join(page) };
+            let text = if page.is_dir() { Some(String::new()) } else { fs::read_to_string(&page).ok() };
+            let found = text.is_some_and(|text| part.is_empty() || anchors(&text).contains(part));
+            if !found {
+                findings.add(&file.name, line, &format!("`{target}` leads nowhere"), reason);
+            }
+        }
+    }
+    findings.report();
+}
+
+/// The targets of links outside of code, with their lines.
+fn links(text: &str) -> Vec<(usize, String)> {
+    let mut links = Vec::new();
+    let mut fenced = false;
+    for (index, line) in text.lines().enumerate() {
+        fenced ^= line.trim_start().starts_with("```");
+        if fenced {
+            continue;
+        }
+        // Every second part is code.
+        for words in line.split('`').step_by(2) {
+            for part in words.split("](").skip(1) {
+                if let Some((target, _)) = part.split_once(')') {
+                    links.push((index + 1, target.to_owned()));
+                }
+            }
+        }
+    }
+    links
+}
+
+/// The places that headings make, as GitHub and mdBook name them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let words = line.trim_start_matches('#').trim().to_lowercase();
+        words
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    };
+    headings.map(anchor).collect()
+}
+
 // --- the checks are checked ------------------------------------------------------------------------------------
 
 #[test]

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::Addr;
 use serde::Serialize;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 use utoipa::ToSchema;
 
 use super::board::{Board, StopCause};
@@ -18,8 +20,9 @@ use crate::domain::operation::Operation;
 use crate::domain::run::Run;
 use crate::events::Events;
 use crate::ids::{InstanceId, RunId};
-use crate::metrics::{Metrics, Reason};
+use crate::metrics::{Metrics, Reason, State};
 use crate::store::{Cancel, Hint, Store, StoreError};
+use crate::telemetry::SPANS;
 
 /// The way in. Cheap to clone; usable from any thread.
 #[derive(Clone)]
@@ -205,6 +208,29 @@ impl Handle {
         &self,
         requests: Vec<Request>,
     ) -> Result<Vec<Result<Verdict, AdmitError>>, AdmitError> {
+        let span = tracing::info_span!(
+            target: SPANS,
+            "admission",
+            requests = requests.len(),
+            tenant.id = requests.first().and_then(|request| request.tenant_id).map(|tenant| tenant.0),
+            verdict = Empty,
+            run.id = Empty,
+        );
+        let began = tokio::time::Instant::now();
+        let verdicts = self.admit_in_span(requests).instrument(span.clone()).await?;
+        self.inner.metrics.admission_duration.observe(began.elapsed().as_secs_f64());
+        // Of many, the first stands for all.
+        if let Some(Ok(verdict)) = verdicts.first() {
+            span.record("verdict", verdict.as_str());
+            span.record("run.id", verdict.run().id.0);
+        }
+        Ok(verdicts)
+    }
+
+    async fn admit_in_span(
+        &self,
+        requests: Vec<Request>,
+    ) -> Result<Vec<Result<Verdict, AdmitError>>, AdmitError> {
         let _places = self.enter(requests.len())?;
         // Names are only kept where somebody listens.
         let askers: Vec<String> = match self.inner.events.is_attended() {
@@ -297,6 +323,11 @@ impl Handle {
         }
     }
 
+    /// Whether the supervisor answers, and with it the thread that all actors live on.
+    pub async fn actors_answer(&self) -> bool {
+        self.inner.registry.connected() && self.inner.supervisor.send(Tree).await.is_ok()
+    }
+
     /// Whether the daemon admits work.
     pub fn readiness(&self) -> Readiness {
         let reason = if self.inner.gate.is_closed() {
@@ -309,6 +340,18 @@ impl Handle {
             None
         };
         Readiness { ready: reason.is_none(), reason: reason.map(str::to_owned) }
+    }
+
+    /// What Prometheus reads, with what is only known when somebody looks.
+    pub fn scrape(&self) -> String {
+        let Inner { metrics, gate, health, store, .. } = &*self.inner;
+        metrics.ledger_up.set(i64::from(health.ledger()));
+        metrics.admission_waiting.set(count(gate.waiting()));
+        let (in_use, idle, awaited) = store.connections();
+        for (state, connections) in [("in_use", in_use), ("idle", idle), ("awaited", awaited)] {
+            metrics.database_connections.get_or_create(&State { state }).set(count(connections));
+        }
+        metrics.encode()
     }
 
     /// How far a run that executes in this process is.
@@ -358,4 +401,8 @@ impl Handle {
     pub async fn panic_child(&self, panic: PanicChild) -> bool {
         self.inner.supervisor.send(panic).await.unwrap_or(false)
     }
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

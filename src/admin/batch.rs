@@ -47,6 +47,7 @@ pub(super) enum BatchAnswer {
 /// Asks for many runs. A request that is wrong does not stop the others; without a verdict for those that are right,
 /// none is answered.
 #[utoipa::path(
+    operation_id = "submit_batch",
     tag = "runs",
     request_body = BatchRequest,
     responses(

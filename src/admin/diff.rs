@@ -70,6 +70,7 @@ pub(super) struct DiffBody {
 
 /// Shows what changed from one snapshot of a tenant to another.
 #[utoipa::path(
+    operation_id = "compare_snapshots",
     tag = "snapshots",
     params(
         ("a" = i64, Path, description = "The first snapshot"),

@@ -26,9 +26,10 @@ pub(super) struct DriftRequest {
 /// Asks for a fetch of the types that a snapshot has read. It writes nothing to the tenant. Once its run has completed,
 /// `context.snapshot_id` of the run and `GET /snapshots/{id}/diff/{that}` are the answer.
 #[utoipa::path(
+    operation_id = "check_drift",
     tag = "snapshots",
     params(("id" = i64, Path, description = "The snapshot to compare with")),
-    request_body(content = DriftRequest, description = "May be left out"),
+    request_body(content = Option<DriftRequest>, description = "May be left out"),
     responses(
         (status = 202, body = VerdictBody, description = "Accepted: the new run, durable"),
         (status = 200, body = VerdictBody, description = "Active or in cooldown: the fetch that holds the identity",

@@ -40,7 +40,7 @@ pub(super) struct EventsQuery {
     #[param(value_type = Option<i64>)]
     run_id: Option<String>,
     /// With one of these names, separated by commas.
-    #[param(example = "run.completed,request.refused")]
+    #[param(example = "run.completed,request.refused", pattern = "^[a-z]+[.][a-z]+(,[a-z]+[.][a-z]+)*$")]
     event: Option<String>,
     /// Go on after the event with this id, like the header `Last-Event-ID`, which goes first.
     last_event_id: Option<String>,
@@ -75,6 +75,7 @@ fn names(list: &str) -> Result<Vec<Name>, Problem> {
 /// `run.retrying`, `request.refused`, `reconcile.repaired`; and about the stream itself `stream.gap` (something was
 /// missed), `stream.dropped` and `stream.closed` (nothing follows).
 #[utoipa::path(
+    operation_id = "listen_to_events",
     tag = "events",
     params(EventsQuery, ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event")),
     responses(

@@ -26,7 +26,7 @@ const SINCE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 #[into_params(parameter_in = Query)]
 pub(super) struct FailuresQuery {
     /// What makes a group: some of `code`, `type`, `tenant`, separated by commas; default `code`.
-    #[param(example = "code,type,tenant")]
+    #[param(example = "code,type,tenant", pattern = "^(code|type|tenant)(,(code|type|tenant))*$")]
     group_by: Option<String>,
     /// Of a workspace.
     #[param(value_type = Option<i64>)]
@@ -164,6 +164,7 @@ pub(super) struct FailuresBody {
 
 /// Rolls the failures of completed runs up.
 #[utoipa::path(
+    operation_id = "roll_up_failures",
     tag = "failures",
     params(FailuresQuery),
     responses(

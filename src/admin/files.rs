@@ -29,6 +29,7 @@ use crate::store::{PageRequest, Snapshot, Store};
 
 /// Exports a snapshot as a file: JSON, complete, in the form that the import takes.
 #[utoipa::path(
+    operation_id = "export_snapshot",
     tag = "snapshots",
     params(("id" = i64, Path, description = "The snapshot")),
     responses(
@@ -124,11 +125,17 @@ impl Parts {
 #[into_params(parameter_in = Query)]
 pub(super) struct ImportQuery {
     /// What to call it; 1 to 200 characters.
+    #[param(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     label: Option<String>,
 }
 
 /// Imports a snapshot for a tenant: the file of an export, of this tenant or of another one.
 #[utoipa::path(
+    operation_id = "import_snapshot",
     tag = "snapshots",
     params(("id" = i64, Path, description = "The tenant"), ImportQuery),
     request_body = SnapshotFile,

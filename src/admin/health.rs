@@ -47,7 +47,5 @@ pub(super) async fn readyz(state: web::Data<AdminState>) -> HttpResponse {
 )]
 #[get("/metrics")]
 pub(super) async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, OPEN_METRICS))
-        .body(state.handle.metrics().encode())
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, OPEN_METRICS)).body(state.handle.scrape())
 }

@@ -40,6 +40,7 @@ pub(super) struct Explanation {
 
 /// Explains the identity of a request.
 #[utoipa::path(
+    operation_id = "explain_identity",
     tag = "identity",
     request_body = ExplainRequest,
     responses(

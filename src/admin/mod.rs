@@ -69,6 +69,7 @@ mod schedules;
 mod snapshots;
 mod system;
 mod tenants;
+mod trace;
 mod verdict;
 mod workspaces;
 
@@ -179,13 +180,16 @@ pub fn start(
     tls: Option<&Tls>,
 ) -> std::io::Result<(Server, ServerHandle)> {
     let parts = Parts {
+        document: Data::new(openapi::Document::generate(&state.config())),
         state: Data::new(state),
-        document: Data::new(openapi::Document::generate()),
         body_bytes_max: config.body_bytes_max,
         client_timeout: *config.client_timeout,
     };
     let server = HttpServer::new(move || {
-        App::new().configure(|app| parts.configure(app)).wrap(from_fn(guard::around))
+        App::new()
+            .configure(|app| parts.configure(app))
+            .wrap(from_fn(guard::around))
+            .wrap(from_fn(trace::request))
     })
     .disable_signals()
     .workers(config.workers)

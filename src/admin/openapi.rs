@@ -1,12 +1,21 @@
 //! The OpenAPI 3.1 document, generated from the handlers and the types that they answer with.
+//!
+//! What is the same for many calls is written once, here: the problems ([`problems`]), the limits that are
+//! configuration ([`limits`]), and the examples, which are recorded answers ([`examples`]).
+
+mod examples;
+mod limits;
+mod problems;
 
 use actix_web::http::header;
 use actix_web::{App, HttpResponse, get, web};
+use serde_json::Value;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_actix_web::AppExt;
 
 use super::routes;
+use crate::config::Config;
 
 /// What is not said at a handler.
 #[derive(OpenApi)]
@@ -57,26 +66,71 @@ pub struct Document(web::Bytes);
 
 impl Document {
     /// Generates it once; workers share it.
-    pub fn generate() -> Self {
-        let json = generate().to_json().expect("the document consists of strings, numbers and maps");
-        Self(json.into())
+    pub fn generate(config: &Config) -> Self {
+        Self(generate(config).to_string().into())
     }
 }
 
 /// The document, from the same registrations that the server is made of.
-pub fn generate() -> utoipa::openapi::OpenApi {
+pub fn generate(config: &Config) -> Value {
     let (_, document) = App::new()
         .into_utoipa_app()
         .openapi(Base::openapi())
         .configure(routes::open)
         .service(utoipa_actix_web::scope(routes::BASE).configure(routes::behind_the_door))
         .split_for_parts();
+    let mut document =
+        serde_json::to_value(document).expect("the document consists of strings, numbers and maps");
+    for (_, operation) in operations_mut(&mut document) {
+        tell_in_one_sentence(operation);
+    }
+    problems::declare(&mut document);
+    limits::declare(&mut document, config);
+    examples::declare(&mut document);
     document
+}
+
+/// Every operation, with its place.
+#[cfg(test)]
+fn operations(document: &Value) -> impl Iterator<Item = (String, &Value)> {
+    document["paths"].as_object().into_iter().flatten().flat_map(|(path, methods)| {
+        methods
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(move |(method, operation)| (format!("{} {path}", method.to_uppercase()), operation))
+    })
+}
+
+/// The same, to change them.
+fn operations_mut(document: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    document["paths"]
+        .as_object_mut()
+        .into_iter()
+        .flat_map(|paths| paths.values_mut())
+        .flat_map(|methods| methods.as_object_mut().into_iter().flatten())
+}
+
+/// A handler's first paragraph is its summary: what goes beyond its first sentence is the description.
+fn tell_in_one_sentence(operation: &mut Value) {
+    let Some(told) = operation["summary"].as_str() else { return };
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (first, rest) = match told.split_once(". ") {
+        Some((first, rest)) => (format!("{first}."), rest.to_owned()),
+        None => (told, String::new()),
+    };
+    let more = operation["description"].as_str().map(str::to_owned);
+    let rest: Vec<_> = [Some(rest), more].into_iter().flatten().filter(|part| !part.is_empty()).collect();
+    operation["summary"] = first.into();
+    if !rest.is_empty() {
+        operation["description"] = rest.join("\n\n").into();
+    }
 }
 
 /// Serves the OpenAPI document.
 #[utoipa::path(
     path = "/api/v1/openapi.json",
+    operation_id = "openapi",
     tag = "health",
     security(()),
     responses((status = 200, body = serde_json::Value, description = "This document"))
@@ -90,19 +144,81 @@ pub(super) async fn serve(document: web::Data<Document>) -> HttpResponse {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::Value;
-
     use super::*;
     use crate::domain::identity::Inputs;
     use crate::domain::operation::Operation;
 
     fn json() -> Value {
-        serde_json::to_value(generate()).unwrap()
+        generate(&Config::default())
     }
 
     #[test]
     fn it_is_openapi_3_1() {
         assert_eq!(json()["openapi"], "3.1.0");
+    }
+
+    #[test]
+    fn every_operation_says_what_it_is_and_what_it_answers() {
+        let json = json();
+        let mut ids = BTreeSet::new();
+        for (place, operation) in operations(&json) {
+            let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{place}: no operationId"));
+            assert!(ids.insert(id), "{place}: another operation is {id}, too: give it an `operation_id`");
+            let summary = operation["summary"].as_str().unwrap_or_else(|| panic!("{place}: no summary"));
+            assert!(!summary.contains('\n') && summary.ends_with('.'), "{place}: {summary}");
+            assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{place}");
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.keys().all(|status| status != "default"), "{place}: `default` says nothing");
+            let problems = responses.iter().filter(|(status, _)| status.as_str() >= "400");
+            for (status, response) in problems.filter(|_| place != "GET /readyz") {
+                assert!(
+                    response["description"].as_str().is_some_and(|said| said.contains("`: ")),
+                    "{place}: {status} names no code: {response}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_answer_that_is_json_has_an_example() {
+        let json = json();
+        // The document does not hold itself.
+        let without = ["openapi"];
+        for (place, operation) in operations(&json) {
+            let id = operation["operationId"].as_str().unwrap_or_default();
+            let well = operation["responses"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(status, _)| status.starts_with('2'))
+                .filter_map(|(_, response)| response["content"].get("application/json"))
+                .collect::<Vec<_>>();
+            let shown = well.is_empty() || well.iter().any(|media| media.get("examples").is_some());
+            assert!(
+                shown || without.contains(&id),
+                "{place}: tests/http/examples.rs records no answer of {id}"
+            );
+        }
+    }
+
+    #[test]
+    fn reason_codes_are_named_as_the_ledger_names_them() {
+        let codes = json()["components"]["schemas"]["Code"]["enum"].clone();
+        let known: Vec<_> = crate::domain::failure::Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes, serde_json::json!(known));
+    }
+
+    #[test]
+    fn the_limits_are_those_of_the_configuration() {
+        let mut config = Config::default();
+        (config.http.page_max, config.admission.bulk_max) = (77, 55);
+        let document = generate(&config);
+        let limit = document["paths"]["/api/v1/runs"]["get"]["parameters"]
+            .as_array()
+            .and_then(|all| all.iter().find(|parameter| parameter["name"] == "limit"));
+        assert_eq!(limit.unwrap()["schema"]["maximum"], 77);
+        let requests = &document["components"]["schemas"]["BatchRequest"]["properties"]["requests"];
+        assert_eq!(requests["maxItems"], 55);
     }
 
     #[test]

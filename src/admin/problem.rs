@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::routes;
 use crate::actors::AdmitError;
 use crate::domain::failure::sanitise;
 use crate::domain::identity::InputError;
@@ -402,8 +403,13 @@ impl Problem {
     }
 }
 
-/// Errors of path parameters: an id that is no number names nothing.
+/// Errors of path parameters: an id that is no number names nothing, unless it is a path of its own with other methods
+/// (`GET /runs/batch`).
 pub fn of_path(_error: actix_web::error::PathError, request: &HttpRequest) -> actix_web::Error {
+    let allowed = routes::methods_of(request.path());
+    if !allowed.is_empty() && !allowed.contains(&request.method().as_str()) {
+        return Problem::method_not_allowed(&allowed.join(", ")).into();
+    }
     Problem::not_found(Missing::of(request.path())).into()
 }
 

@@ -24,6 +24,7 @@ pub(super) struct ReconcileRequest {
 
 /// Asks for a reconcile run of a workspace.
 #[utoipa::path(
+    operation_id = "reconcile_workspace",
     tag = "reconcile",
     request_body = ReconcileRequest,
     responses(

@@ -107,6 +107,7 @@ impl From<RestoreItem> for ItemBody {
 
 /// Lists what a restore plans and does, by type and id. A run that is no restore has no items.
 #[utoipa::path(
+    operation_id = "list_items",
     tag = "runs",
     params(("id" = i64, Path, description = "The run"), ItemsQuery),
     responses(
@@ -148,9 +149,10 @@ pub(super) struct UndoRequest {
 /// Puts back what a restore replaced: a restore of its own, with an identity and all checks of its own. A policy that
 /// somebody changed since the restore is left alone.
 #[utoipa::path(
+    operation_id = "undo_run",
     tag = "runs",
     params(("id" = i64, Path, description = "The restore to undo")),
-    request_body(content = UndoRequest, description = "May be left out"),
+    request_body(content = Option<UndoRequest>, description = "May be left out"),
     responses(
         (status = 202, body = VerdictBody, description = "Accepted: the new run, durable"),
         (status = 200, body = VerdictBody, description = "Active or in cooldown: the run that holds the identity",

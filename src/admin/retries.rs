@@ -81,6 +81,7 @@ pub struct RetriedBody {
 /// Asks again for what failed: for each identity whose latest run failed with the code, as `POST /runs/{id}/retry` does.
 /// An identity that has succeeded since is left alone. At most `admission.bulk_max` at a time.
 #[utoipa::path(
+    operation_id = "retry_failures",
     tag = "failures",
     request_body = RetryFailures,
     responses(

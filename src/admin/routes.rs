@@ -83,6 +83,10 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
             .default_service(web::to(unrouted))
             .wrap(from_fn(auth::door)),
     );
+    // Another method of an open path is refused, not asked to sign in.
+    for open in TABLE.iter().filter(|route| route.role.is_none()) {
+        app.route(open.path, web::to(unrouted));
+    }
     // ORDER: what needs no session stands before the pages' scope, which takes everything.
     app.service(login::show).service(login::log_in).service(super::web::assets::serve).service(
         web::scope("")
@@ -144,16 +148,24 @@ pub(super) fn behind_the_door(base: &mut ServiceConfig) {
 
 /// 405 where another method of the path exists, else 404.
 async fn unrouted(request: HttpRequest) -> Result<&'static str, Problem> {
-    let allowed: Vec<_> = methods_of(request.path()).collect();
+    let allowed = methods_of(request.path());
     if allowed.is_empty() {
         return Err(Problem::not_found(Missing::Route));
     }
     Err(Problem::method_not_allowed(&allowed.join(", ")))
 }
 
-/// The methods that a path takes.
-fn methods_of(path: &str) -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(move |route| ResourceDef::new(route.path).is_match(path)).map(|route| route.method)
+/// The methods that a path takes. A path that is written out (`/runs/batch`) is none of those with a parameter.
+pub(super) fn methods_of(path: &str) -> Vec<&'static str> {
+    let methods = |of: fn(&str, &Route) -> bool| {
+        TABLE.iter().filter(|route| of(path, route)).map(|route| route.method).collect::<Vec<_>>()
+    };
+    let written_out = methods(|path, route| route.path == path);
+    if written_out.is_empty() {
+        methods(|path, route| ResourceDef::new(route.path).is_match(path))
+    } else {
+        written_out
+    }
 }
 
 #[cfg(test)]
@@ -162,10 +174,11 @@ mod tests {
 
     #[test]
     fn a_path_knows_its_methods() {
-        let methods = |path| methods_of(path).collect::<Vec<_>>();
+        let methods = methods_of;
         assert_eq!(methods("/api/v1/runs"), ["GET", "POST"]);
         assert_eq!(methods("/api/v1/tenants/7"), ["GET", "PATCH"]);
         assert_eq!(methods("/api/v1/runs/7/cancel"), ["POST"]);
+        assert_eq!(methods("/api/v1/runs/batch"), ["POST"]);
         assert_eq!(methods("/healthz"), ["GET"]);
         for unknown in ["/api/v1/runs/", "/api/v1", "/api/v1/run", "//", "/api/v1/runs/7/cancel/now"] {
             assert!(methods(unknown).is_empty(), "{unknown}");

@@ -22,6 +22,7 @@ use crate::store::{Cancel, RunQuery};
 
 /// Asks for a run.
 #[utoipa::path(
+    operation_id = "submit_run",
     tag = "runs",
     request_body = RunRequest,
     responses(
@@ -78,6 +79,7 @@ pub(super) struct RunsQuery {
     #[param(value_type = Option<crate::domain::run::Outcome>)]
     pub(super) outcome: Option<String>,
     /// With an identity.
+    #[param(value_type = Option<crate::domain::identity::IdentityHash>)]
     pub(super) run_identity_hash: Option<String>,
     /// Items at the most; 1 to `http.page_max`, default `http.page_default`.
     #[param(value_type = Option<usize>)]
@@ -110,6 +112,7 @@ impl RunsQuery {
 
 /// Lists runs, newest first.
 #[utoipa::path(
+    operation_id = "list_runs",
     tag = "runs",
     params(RunsQuery),
     responses(
@@ -140,6 +143,7 @@ pub(super) struct RunBody {
 
 /// Shows a run.
 #[utoipa::path(
+    operation_id = "show_run",
     tag = "runs",
     params(("id" = i64, Path, description = "The run")),
     responses(
@@ -161,6 +165,7 @@ pub(super) async fn show(
 
 /// Lists the attempts of a run, oldest first.
 #[utoipa::path(
+    operation_id = "list_attempts",
     tag = "runs",
     params(("id" = i64, Path, description = "The run")),
     responses(
@@ -188,6 +193,7 @@ pub(super) struct CancelBody {
 
 /// Cancels a run: a queued one at once, a running one at its next safe point.
 #[utoipa::path(
+    operation_id = "cancel_run",
     tag = "runs",
     params(("id" = i64, Path, description = "The run")),
     responses(
@@ -226,6 +232,7 @@ pub(super) async fn cancel_run(state: &AdminState, caller: &Principal, id: RunId
 
 /// Asks for the same run again; skips the cooldown, never the rule that one run is active.
 #[utoipa::path(
+    operation_id = "retry_run",
     tag = "runs",
     params(("id" = i64, Path, description = "The run to repeat")),
     responses(

@@ -65,6 +65,7 @@ impl From<Schedule> for ShownSchedule {
 
 /// Lists the schedules that the caller sees, oldest first.
 #[utoipa::path(
+    operation_id = "list_schedules",
     tag = "schedules",
     params(SchedulesQuery),
     responses(
@@ -105,6 +106,7 @@ pub(super) struct AddSchedule {
     pub name: String,
     /// What to ask for, such as `assignments.fetch`.
     #[serde(rename = "type")]
+    #[schema(value_type = Operation)]
     pub operation: String,
     /// With which inputs, as of a run.
     #[serde(default)]
@@ -123,6 +125,7 @@ pub(super) struct AddSchedule {
 
 /// Adds a schedule.
 #[utoipa::path(
+    operation_id = "add_schedule",
     tag = "schedules",
     request_body = AddSchedule,
     responses(
@@ -169,6 +172,7 @@ pub(super) async fn add_checked(
 
 /// Shows a schedule, with its next times.
 #[utoipa::path(
+    operation_id = "show_schedule",
     tag = "schedules",
     params(("id" = i64, Path, description = "The schedule")),
     responses(
@@ -209,6 +213,7 @@ pub(super) struct ChangeSchedule {
 
 /// Changes, pauses or resumes a schedule.
 #[utoipa::path(
+    operation_id = "change_schedule",
     tag = "schedules",
     params(("id" = i64, Path, description = "The schedule")),
     request_body = ChangeSchedule,
@@ -238,6 +243,7 @@ pub(super) async fn update(
 
 /// Removes a schedule; its runs stay.
 #[utoipa::path(
+    operation_id = "remove_schedule",
     tag = "schedules",
     params(("id" = i64, Path, description = "The schedule")),
     responses(

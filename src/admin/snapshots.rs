@@ -15,6 +15,7 @@ use crate::store::{Policy, Snapshot, SnapshotItem};
 
 /// Lists the policies of a tenant that still exist, as last read.
 #[utoipa::path(
+    operation_id = "list_policies",
     tag = "snapshots",
     params(("id" = i64, Path, description = "The tenant"), PageQuery),
     responses(
@@ -37,6 +38,7 @@ pub(super) async fn policies(
 
 /// Lists the snapshots of a tenant, newest first.
 #[utoipa::path(
+    operation_id = "list_snapshots",
     tag = "snapshots",
     params(("id" = i64, Path, description = "The tenant"), PageQuery),
     responses(
@@ -70,6 +72,7 @@ pub(super) struct SnapshotBody {
 
 /// Shows a snapshot with a part of its items.
 #[utoipa::path(
+    operation_id = "show_snapshot",
     tag = "snapshots",
     params(("id" = i64, Path, description = "The snapshot"), PageQuery),
     responses(

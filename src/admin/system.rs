@@ -22,6 +22,7 @@ pub(super) struct SystemBody {
 
 /// Shows the actor tree of the instance that answers, and all instances.
 #[utoipa::path(
+    operation_id = "show_system",
     tag = "system",
     responses(
         (status = 200, body = SystemBody, description = "The daemon"),

@@ -34,6 +34,7 @@ pub(super) struct TenantsQuery {
 
 /// Lists the tenants that the caller sees, oldest first.
 #[utoipa::path(
+    operation_id = "list_tenants",
     tag = "tenants",
     params(TenantsQuery),
     responses(
@@ -69,6 +70,11 @@ pub(super) struct AddTenant {
     /// The directory id, immutable.
     external_id: Uuid,
     /// For people.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     name: String,
     /// A cloud of the configuration, or a built-in one.
     cloud: String,
@@ -78,6 +84,7 @@ pub(super) struct AddTenant {
 
 /// Adds a tenant to a workspace.
 #[utoipa::path(
+    operation_id = "add_tenant",
     tag = "tenants",
     request_body = AddTenant,
     responses(
@@ -113,6 +120,7 @@ pub(super) async fn add(
 
 /// Shows a tenant.
 #[utoipa::path(
+    operation_id = "show_tenant",
     tag = "tenants",
     params(("id" = i64, Path, description = "The tenant")),
     responses(
@@ -132,6 +140,7 @@ pub(super) async fn show(
 
 /// Changes a tenant's name, cloud or credential; what is left out stays.
 #[utoipa::path(
+    operation_id = "change_tenant",
     tag = "tenants",
     params(("id" = i64, Path, description = "The tenant")),
     request_body = TenantChange,

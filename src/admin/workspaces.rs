@@ -16,6 +16,7 @@ use crate::store::Workspace;
 
 /// Lists the workspaces that the caller sees, oldest first.
 #[utoipa::path(
+    operation_id = "list_workspaces",
     tag = "workspaces",
     params(PageQuery),
     responses(
@@ -40,13 +41,20 @@ pub(super) async fn list(
 #[schema(example = json!({"slug": "contoso", "name": "Contoso Ltd"}))]
 pub(super) struct NewWorkspace {
     /// Immutable: lower-case letters and digits, with single hyphens between them.
+    #[schema(max_length = 63, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$")]
     slug: String,
     /// For people; the slug when left out.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     name: Option<String>,
 }
 
 /// Adds a workspace. A token that is bound to one workspace cannot add another.
 #[utoipa::path(
+    operation_id = "add_workspace",
     tag = "workspaces",
     request_body = NewWorkspace,
     responses(

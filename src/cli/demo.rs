@@ -47,7 +47,12 @@ impl Demo {
     /// # Errors
     /// An address or directory that cannot be used; a tour that does not go as it should.
     pub fn run(&self, global: &Global) -> Result<(), CliError> {
-        telemetry::start(LOG).map_err(|error| CliError::Usage(error.to_string()))?;
+        let mut config = settings::config(global)?;
+        self.endpoint.apply(&mut config);
+        // The tour speaks plain HTTP, on the loopback.
+        config.tls = TlsConfig::default();
+        let _traces =
+            telemetry::start(LOG, &config.telemetry).map_err(|error| CliError::Usage(error.to_string()))?;
         if global.database_url.is_some() {
             return Err(CliError::Usage(
                 "the demo keeps a ledger of its own: leave out --database-url (and ATLASD_DATABASE_URL), or say where \
@@ -57,10 +62,6 @@ impl Demo {
         }
         let mut signals = Signals::listen()?;
         let directory = DataDir::open(self.data_dir.clone())?;
-        let mut config = settings::config(global)?;
-        self.endpoint.apply(&mut config);
-        // The tour speaks plain HTTP, on the loopback.
-        config.tls = TlsConfig::default();
         let listen = settings::listen(&self.listen, &config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

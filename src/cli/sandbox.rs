@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use super::{CliError, output, settings};
+use crate::config::TelemetryConfig;
 use crate::ids::fresh_uuid;
 use crate::sandbox::snapshot_file::FILE_BYTES_MAX;
 use crate::sandbox::{Policies, Sandbox, SandboxConfig, SnapshotFile, TenantSpec};
@@ -44,7 +45,8 @@ impl SandboxCommand {
     /// # Errors
     /// An address that cannot be used.
     pub fn run(&self) -> Result<(), CliError> {
-        telemetry::start("info").map_err(|error| CliError::Usage(error.to_string()))?;
+        telemetry::start("info", &TelemetryConfig::default())
+            .map_err(|error| CliError::Usage(error.to_string()))?;
         let config = self.config()?;
         let listen = settings::address(&self.listen)?;
         if !self.open_to_all && !listen.ip().is_loopback() {

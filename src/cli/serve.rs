@@ -3,7 +3,7 @@
 use super::settings::{self, EndpointArgs, ListenArgs};
 use super::signals::Signals;
 use super::{CliError, Global};
-use crate::daemon::{Daemon, DaemonOptions};
+use crate::daemon::{Daemon, DaemonOptions, Manager};
 use crate::telemetry;
 
 /// Arguments of `atlasd serve`.
@@ -24,9 +24,10 @@ impl Serve {
     /// # Errors
     /// A configuration, ledger or address that cannot be used; an end that nobody asked for.
     pub fn run(&self, global: &Global) -> Result<(), CliError> {
-        telemetry::start("info").map_err(|error| CliError::Usage(error.to_string()))?;
         let mut config = settings::config(global)?;
         self.endpoint.apply(&mut config);
+        let _traces = telemetry::start("info", &config.telemetry)
+            .map_err(|error| CliError::Usage(error.to_string()))?;
         let url = settings::database_url(global, &config)?;
         let listen = settings::listen(&self.listen, &config)?;
         if self.migrate {
@@ -36,6 +37,7 @@ impl Serve {
         }
         let mut options = DaemonOptions::new(config, url, listen.to_string());
         options.migrate = self.migrate;
+        options.manager = Manager::of_process();
         let signals = Signals::listen()?;
         let daemon = Daemon::start(options).map_err(CliError::start)?;
         signals.run(daemon, settings::config_path(global), self.endpoint)

@@ -6,10 +6,12 @@
 //! ORDER of stopping: not ready -> close the gate -> drain tenants -> drain reconcile -> drain registry -> end the stream of
 //! events -> stop HTTP -> the audit -> the instance's row -> close the store -> drop the system.
 
+pub mod census;
 pub mod checkup;
 pub mod clock_steps;
 pub mod herald;
 pub mod hints;
+pub mod manager;
 pub mod options;
 pub mod pulse;
 pub mod retention;
@@ -17,6 +19,7 @@ pub mod schedules;
 pub mod triggers;
 pub mod watch;
 
+pub use manager::Manager;
 pub use options::DaemonOptions;
 
 use std::net::{SocketAddr, TcpListener};
@@ -37,7 +40,7 @@ use crate::actors::supervisor::{Drain, Fatal, Parts, RegistryAddress, Supervisor
 use crate::admin::tls::{Tls, TlsError};
 use crate::admin::{AdminState, HttpHandle};
 use crate::audit::Audit;
-use crate::config::Config;
+use crate::config::{Changes, Config};
 use crate::events::Events;
 use crate::execution::{ExecutorParts, LiveConfig};
 use crate::graph::GraphService;
@@ -265,6 +268,7 @@ async fn serve(
         duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "the daemon admits work"
     );
+    options.manager.ready();
     let _ = up.send(parts.handle.clone());
     // Several that start together come to one pass; what died before is found by the watch besides.
     let apart = *options.config.execution.lease * 2;
@@ -273,6 +277,7 @@ async fn serve(
     if let Err(error) = &ended {
         tracing::error!(error = error as &dyn std::error::Error, "the daemon ends by itself");
     }
+    options.manager.stopping();
     parts.stop(*options.config.shutdown.drain, http).await;
     server.abort();
     ended
@@ -296,8 +301,11 @@ struct Built {
     hints: tokio::task::JoinHandle<()>,
     retention: tokio::task::JoinHandle<()>,
     schedules: tokio::task::JoinHandle<()>,
+    census: tokio::task::JoinHandle<()>,
     checkup: tokio::task::JoinHandle<()>,
     herald: tokio::task::JoinHandle<()>,
+    manager: Manager,
+    signs: tokio::task::JoinHandle<()>,
 }
 
 impl Built {
@@ -321,6 +329,7 @@ impl Built {
         let step = store.register_instance(&row, sole).await.map_err(store_error)?;
         let holders = store.holders().await.map_err(store_error)?;
         let metrics = Metrics::new();
+        metrics.started.set(clock.now().micros() as f64 / 1e6);
         let board = Board::default();
         let fleet = Fleet::default();
         let gate = Gate::new(config.admission.waiting_max);
@@ -373,7 +382,17 @@ impl Built {
         let (audit, write_audit) = Audit::new(store.clone(), clock.clone());
         runtime.spawn(write_audit);
         let triggers = triggers::Triggers::new(handle.clone());
-        let pulse = pulse::Pulse::new(store.clone(), instance, clock, board.clone(), health, &config);
+        let rounds = manager::Rounds::default();
+        let signs = runtime.spawn(options.manager.keep(handle.clone(), rounds.clone(), config.clone()));
+        let pulse = pulse::Pulse::new(
+            store.clone(),
+            instance,
+            clock,
+            board.clone(),
+            health,
+            (rounds, metrics.clone()),
+            &config,
+        );
         if let Some(step) = step {
             pulse.clock_was_set_back(step);
         }
@@ -390,6 +409,7 @@ impl Built {
         let retention = runtime.spawn(retention::Retention::new(store.clone(), &config).keep());
         let schedules = schedules::Schedules::new(handle.clone(), directory.clone(), executor_parts.clone());
         let schedules = runtime.spawn(schedules.keep());
+        let census = runtime.spawn(census::keep(store.clone(), metrics.clone()));
         let checkup = runtime.spawn(checkup::Checkup::new(store.clone(), metrics, &config).keep());
         let herald = runtime.spawn(herald::Herald::new(events, board.clone(), &config).tell());
         Ok(Self {
@@ -409,8 +429,11 @@ impl Built {
             hints,
             retention,
             schedules,
+            census,
             checkup,
             herald,
+            manager: options.manager,
+            signs,
         })
     }
 
@@ -447,20 +470,35 @@ impl Built {
     }
 
     fn reload(&self, config: Arc<Config>, admin: &AdminState, tls: Option<&Tls>) {
+        self.manager.reloading();
         if let Some(Err(error)) = tls.map(|tls| tls.reload(&config.tls)) {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "the new certificate cannot be used; the old one stays"
             );
         }
+        self.take_over(config, admin);
+        self.manager.ready();
+    }
+
+    fn take_over(&self, config: Arc<Config>, admin: &AdminState) {
         let parts = &self.executor_parts;
         match GraphService::new(&config, parts.clock.clone(), parts.metrics.clone()) {
             Ok(graph) => {
+                let Changes { now, at_next_start } = parts.live.get().0.changes(&config);
                 parts.live.set(config.clone(), graph);
                 admin.reload(config);
                 tracing::info!(
-                    "the configuration was read again; what a start fixes changes at the next start"
+                    changed = now.join(" "),
+                    at_next_start = at_next_start.join(" "),
+                    "the configuration was read again"
                 );
+                if !at_next_start.is_empty() {
+                    tracing::warn!(
+                        keys = at_next_start.join(" "),
+                        "these keys of the new configuration count after a restart alone"
+                    );
+                }
             }
             Err(error) => tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -490,10 +528,12 @@ impl Built {
             "the daemon drains: nothing is admitted any more"
         );
         self.gate.close();
+        self.signs.abort();
         self.watch.abort();
         self.hints.abort();
         self.retention.abort();
         self.schedules.abort();
+        self.census.abort();
         self.checkup.abort();
         // The supervisor may be what has died.
         let _ = self.supervisor.send(Drain { budget: drain }).await;

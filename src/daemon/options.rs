@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 
-use super::DaemonError;
+use super::{DaemonError, Manager};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::DatabaseUrl;
@@ -23,6 +23,8 @@ pub struct DaemonOptions {
     pub clock: Clock,
     /// Threads for executions and watching tasks.
     pub worker_threads: usize,
+    /// Who is told how the daemon is; nobody unless it is set.
+    pub manager: Manager,
 }
 
 impl DaemonOptions {
@@ -36,6 +38,7 @@ impl DaemonOptions {
             migrate: false,
             clock: Clock::system(),
             worker_threads: cores,
+            manager: Manager::default(),
         }
     }
 

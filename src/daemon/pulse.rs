@@ -20,12 +20,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clock_steps::ClockSteps;
+use super::manager::Rounds;
 use crate::actors::board::{Board, StopCause};
 use crate::actors::handle::Health;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::run::{HandBackReason, Lease, Settlement};
 use crate::ids::InstanceId;
+use crate::metrics::Metrics;
 use crate::store::{ClockStep, Heartbeat, Store};
 
 /// The part of the lease in which nothing executes any more: time to stop, and to be late.
@@ -40,6 +42,8 @@ pub struct Pulse {
     clock: Clock,
     board: Board,
     health: Health,
+    rounds: Rounds,
+    metrics: Metrics,
     every: Duration,
     lease: Duration,
     steps: ClockSteps,
@@ -57,12 +61,26 @@ impl Pulse {
         clock: Clock,
         board: Board,
         health: Health,
+        (rounds, metrics): (Rounds, Metrics),
         config: &Config,
     ) -> Self {
         let (every, lease) = (*config.execution.heartbeat, *config.execution.lease);
         let steps = ClockSteps::new(store.clone(), config);
         let soon = Arc::default();
-        Self { store, instance, clock, board, health, every, lease, steps, soon, unexecuted: HashSet::new() }
+        Self {
+            store,
+            instance,
+            clock,
+            board,
+            health,
+            rounds,
+            metrics,
+            every,
+            lease,
+            steps,
+            soon,
+            unexecuted: HashSet::new(),
+        }
     }
 
     /// The ledger's clock was set back before this instance began.
@@ -139,6 +157,7 @@ impl Pulse {
                 }
                 Some(Err(_)) | None => self.health.set_ledger(false),
             }
+            self.rounds.count();
             next = (sent + self.every).max(Instant::now());
         }
     }
@@ -153,6 +172,7 @@ impl Pulse {
 
     fn fence(&self) {
         let stopped = self.board.stop_all(StopCause::Fenced);
+        self.metrics.fences.inc();
         tracing::error!(
             executions = stopped,
             lease_s = self.lease.as_secs(),

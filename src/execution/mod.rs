@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use actix::Recipient;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::actors::board::{Board, StopCause, StopSignal};
 use crate::actors::registry::RunChanged;
@@ -26,8 +28,9 @@ use crate::domain::run::{HandBackReason, Lease, Run, Settlement};
 use crate::events::Events;
 use crate::graph::GraphService;
 use crate::ids::random_fraction;
-use crate::metrics::{Ended, Metrics, Reason};
+use crate::metrics::{Ended, Metrics, Reason, Typed};
 use crate::store::{Settled, Store, StoreError};
+use crate::telemetry::SPANS;
 use conclude::{AttemptEnd, Terms, conclude};
 
 /// How long an execution that was told to stop gets to reach a safe point before it is dropped.
@@ -131,6 +134,24 @@ impl Executor {
 
     /// Executes a run that has just been claimed, and settles it.
     pub async fn execute(&self, run: Run, stop: StopSignal) {
+        let span = tracing::info_span!(
+            target: SPANS,
+            parent: None,
+            "execution",
+            otel.name = %format_args!("execute {}", run.operation.as_str()),
+            otel.status_code = Empty,
+            run.id = run.id.0,
+            run.r#type = run.operation.as_str(),
+            tenant.id = run.tenant_id.map(|tenant| tenant.0),
+            workspace.id = run.workspace_id.0,
+            attempt = run.attempt,
+            attempt.outcome = Empty,
+            failure.code = Empty,
+        );
+        self.execute_in_span(run, stop).instrument(span).await;
+    }
+
+    async fn execute_in_span(&self, run: Run, stop: StopSignal) {
         let lease = Lease { run_id: run.id, token: run.lease_token };
         let _on_board = self.parts.board.enter(lease, stop.clone());
         let began = tokio::time::Instant::now();
@@ -142,6 +163,11 @@ impl Executor {
             attempt = run.attempt,
             "an execution begins"
         );
+        if run.attempt == 1 {
+            let waited = (self.now() - run.created_at).to_std().unwrap_or_default();
+            let typed = Typed { r#type: run.operation.as_str() };
+            self.parts.metrics.run_wait.get_or_create(&typed).observe(waited.as_secs_f64());
+        }
         self.announce(run.clone(), began).await;
         let (config, graph) = self.parts.live.get();
         let attempt = Attempt {
@@ -236,10 +262,20 @@ impl Executor {
             Settlement::HandBack { .. } => "handed_back",
         };
         metrics.attempts.get_or_create(&Reason { reason }).inc();
+        let typed = Typed { r#type: run.operation.as_str() };
+        metrics.attempt_duration.get_or_create(&typed).observe(took.as_secs_f64());
         let failure = run.failure_summary.first();
+        let span = tracing::Span::current();
+        span.record("attempt.outcome", reason);
+        if let Some(failure) = failure {
+            span.record("failure.code", failure.code.as_str());
+            span.record("otel.status_code", "error");
+        }
         if let Settlement::Complete(_) = settlement {
             let ended = Ended { r#type: run.operation.as_str(), outcome: run.outcome.as_str() };
             metrics.runs_completed.get_or_create(&ended).inc();
+            let whole = (self.now() - run.created_at).to_std().unwrap_or_default();
+            metrics.run_duration.get_or_create(&ended).observe(whole.as_secs_f64());
         }
         tracing::info!(
             run.id = run.id.0,
@@ -264,13 +300,14 @@ async fn attempt_until_stopped(attempt: Attempt, stop: &StopSignal, timeout: Dur
         return ended_by(cause);
     }
     // A task of its own, so that a panic in an adapter is a coded failure and not the end of the execution.
-    let mut work = tokio::spawn(async move {
+    let work = async move {
         match attempt.run.operation {
             Operation::Fetch => fetch::run(&attempt).await,
             Operation::Reconcile => reconcile::run(&attempt).await,
             Operation::Restore => restore::run(&attempt).await,
         }
-    });
+    };
+    let mut work = tokio::spawn(work.in_current_span());
     tokio::select! {
         biased;
         ended = &mut work => joined(ended),

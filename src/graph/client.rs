@@ -152,7 +152,10 @@ impl GraphClient {
         let wait = self.wire.retry_wait(error);
         let wait = wait.and_then(|asked| backoff(&policy, attempt, asked, random_fraction()));
         match wait {
-            Some(wait) => pause(wait, cancel).await,
+            Some(wait) => {
+                self.wire.waited("retry", wait);
+                pause(wait, cancel).await
+            }
             None => Err(error.clone()),
         }
     }
@@ -192,7 +195,9 @@ impl GraphClient {
         }
         trace(&mut request);
         let unsent = |error| Unanswered { error, unsent: true };
+        let asked = tokio::time::Instant::now();
         let _admission = self.state.budget.admit(call.cost, cancel).await.map_err(unsent)?;
+        self.wire.waited("budget", asked.elapsed());
         if call.no_later_than.is_some_and(|latest| tokio::time::Instant::now() > latest) {
             return Err(unsent(GraphError::local(Code::GraphThrottled, true)));
         }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 use uuid::Uuid;
 
 use super::budget::{self, TenantBudget};
@@ -22,6 +24,7 @@ use crate::domain::failure::Code;
 use crate::domain::retry::RetryPolicy;
 use crate::ids::fresh_uuid;
 use crate::metrics::{Metrics, Reason};
+use crate::telemetry::SPANS;
 
 /// Makes clients; clones share everything.
 #[derive(Clone)]
@@ -235,6 +238,19 @@ impl Wire {
     /// No connection, no answer in time, or a body beyond `graph.body_bytes_max`.
     pub(super) async fn send(&self, request: reqwest::Request) -> Result<Answer, Unanswered> {
         let client = if request.url().scheme() == "http" { &self.plain } else { &self.http };
+        // The path alone: what follows it may be a key to the next page.
+        let span = tracing::info_span!(
+            target: SPANS,
+            "graph",
+            otel.name = %format_args!("graph {}", request.method()),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            http.request.method = request.method().as_str(),
+            server.address = request.url().host_str(),
+            url.path = request.url().path(),
+            http.response.status_code = Empty,
+            failure.code = Empty,
+        );
         let read = async {
             let mut response = client.execute(request).await.map_err(|error| Unanswered {
                 // Without a connection nothing was sent; whatever fails later may have been.
@@ -261,7 +277,21 @@ impl Wire {
             }
             Ok(Answer { status, headers: std::mem::take(response.headers_mut()), body })
         };
-        let result = read.await;
+        let began = tokio::time::Instant::now();
+        let result = read.instrument(span.clone()).await;
+        self.metrics.graph_call_duration.observe(began.elapsed().as_secs_f64());
+        match &result {
+            Ok(answer) => {
+                span.record("http.response.status_code", answer.status);
+                if answer.status >= 400 {
+                    span.record("otel.status_code", "error");
+                }
+            }
+            Err(unanswered) => {
+                span.record("failure.code", unanswered.error.code.as_str());
+                span.record("otel.status_code", "error");
+            }
+        }
         if let Err(unanswered) = &result {
             self.count(match unanswered.error.code {
                 Code::GraphTimeout => "timeout",
@@ -284,6 +314,11 @@ impl Wire {
             400..=499 => "4xx",
             _ => "5xx",
         });
+    }
+
+    /// Notes a wait before a call: `budget` or `retry`.
+    pub(super) fn waited(&self, reason: &'static str, wait: Duration) {
+        self.metrics.graph_waits.get_or_create(&Reason { reason }).observe(wait.as_secs_f64());
     }
 
     fn count(&self, reason: &'static str) {

@@ -44,6 +44,7 @@ use crate::store::{Snapshot, Store, Workspace};
 pub struct RunRequest {
     /// The operation, such as `assignments.fetch`.
     #[serde(rename = "type")]
+    #[schema(value_type = Operation)]
     pub operation: String,
     /// The tenant; this or `tenant_external_id` for operations of a tenant.
     pub tenant_id: Option<TenantId>,

@@ -253,6 +253,25 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// See [`super::Store::connections`].
+    pub fn connections(&self) -> (usize, usize, usize) {
+        match self {
+            Self::Sqlite { read, .. } => counts(read),
+            Self::Postgres { pool, .. } => counts(pool),
+        }
+    }
+}
+
+fn counts<C>(pool: &Pool<C>) -> (usize, usize, usize)
+where
+    diesel_async::pooled_connection::AsyncDieselConnectionManager<C>: deadpool::managed::Manager,
+    C: AsyncConnection + 'static,
+{
+    let status = pool.status();
+    (status.size.saturating_sub(status.available), status.available, status.waiting)
+}
+
 fn in_use<C>(pool: &Pool<C>) -> usize
 where
     diesel_async::pooled_connection::AsyncDieselConnectionManager<C>: deadpool::managed::Manager,

@@ -26,6 +26,7 @@ mod sets;
 
 mod admission;
 mod audit;
+mod census;
 mod claims;
 mod clock_steps;
 mod directory;
@@ -50,6 +51,7 @@ mod tenant_health;
 mod tenant_leases;
 
 pub use audit::{AuditLine, AuditQuery};
+pub use census::Census;
 pub use error::StoreError;
 pub use failed_runs::{FailedOf, FailedQuery, FailedRuns};
 pub use failures::{FailureGroup, FailureGroups, FailureQuery, Failures};
@@ -141,6 +143,17 @@ impl Store {
         let closing = self.runtime.spawn(async move { backend.close(patience).await });
         // A runtime that is gone has closed everything already.
         let _ = closing.await;
+    }
+
+    /// Connections of the pool (on SQLite the readers): in use, idle; and operations that wait for one.
+    pub fn connections(&self) -> (usize, usize, usize) {
+        self.backend.connections()
+    }
+
+    /// The active runs of the whole ledger, counted.
+    pub async fn census(&self) -> Result<Census, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { census::census(&backend).await }).await
     }
 
     /// A round trip, for `/readyz`.

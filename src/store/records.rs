@@ -297,6 +297,11 @@ pub struct Tenant {
 #[serde(deny_unknown_fields)]
 pub struct TenantChange {
     /// For people.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     pub name: Option<String>,
     /// A cloud of the configuration.
     pub cloud: Option<String>,

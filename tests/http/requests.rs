@@ -95,6 +95,11 @@ fn odd_paths_and_methods_are_clean_refusals() {
     let wrong = daemon.send(Method::DELETE, "/api/v1/runs", Some(&token), None);
     wrong.assert_problem(405, "route.method_not_allowed");
     assert_eq!(wrong.headers["allow"], "GET, POST");
+    for (path, allowed) in [("/healthz", "GET"), ("/metrics", "GET"), ("/api/v1/runs/batch", "POST")] {
+        let wrong = daemon.send(Method::DELETE, path, Some(&token), None);
+        wrong.assert_problem(405, "route.method_not_allowed");
+        assert_eq!(wrong.headers["allow"], allowed, "{path}");
+    }
 }
 
 #[test]

@@ -145,6 +145,11 @@ impl TestDaemon {
         request.send().await.expect("the daemon answers")
     }
 
+    /// The address of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// Waits for a future, on the test's runtime.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
