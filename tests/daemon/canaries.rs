@@ -330,7 +330,7 @@ for_each_engine!(nothing_that_graph_echoes_is_kept_or_told, |engine| {
     assert!(told.contains("skiptoken"), "lists have links: {told}");
     let search = Search::of(secrets);
     let mut places = block_on(async {
-        let process = Process::start_at_trace(&bed).await;
+        let process = Process::start_at(&bed, "trace").await;
         let client = process.client(&bed);
         let (_, tenant) = client.single().await;
         let snapshot = snapshot(&client, tenant).await;
@@ -372,7 +372,7 @@ for_each_engine!(the_search_finds_what_is_there_to_be_found, |engine| {
     let planted = format!("CREATE TABLE planted (bytes {bytes}); INSERT INTO planted VALUES ({hex})");
     bed.database.execute(&planted).expect("a table can be made");
     let answers = block_on(async {
-        let process = Process::start_at_trace(&bed).await;
+        let process = Process::start_at(&bed, "trace").await;
         answers(&process.client(&bed)).await
     });
     std::fs::write(bed.directory.path().join("daemon.log"), format!("line\nx{in_the_log}y\n"))

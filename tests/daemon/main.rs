@@ -32,3 +32,4 @@ mod restore_crash;
 mod restore_proof;
 mod retention;
 mod schedules;
+mod upgrade;

@@ -29,9 +29,9 @@ impl Process {
         Self::spawn(bed, log_file(&log_path(bed)), "info").await
     }
 
-    /// The same, telling all that it can tell in `daemon.log`.
-    pub async fn start_at_trace(bed: &Bed) -> Self {
-        Self::spawn(bed, log_file(&log_path(bed)), "trace").await
+    /// The same, telling what is of a level in `daemon.log`.
+    pub async fn start_at(bed: &Bed, level: &str) -> Self {
+        Self::spawn(bed, log_file(&log_path(bed)), level).await
     }
 
     /// The same with a pipe for the log, whose reader has gone once the daemon admits work.
