@@ -78,6 +78,7 @@ impl Config {
             ("doctor", self.doctor.differences(&new.doctor)),
             ("shutdown", self.shutdown.differences(&new.shutdown)),
             ("http", self.http.differences(&new.http)),
+            ("tls", self.tls.differences(&new.tls)),
             ("events", self.events.differences(&new.events)),
             ("graph", self.graph.differences(&new.graph)),
             ("scheduler", self.scheduler.differences(&new.scheduler)),
