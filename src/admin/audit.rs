@@ -114,6 +114,7 @@ impl AuditParameters {
 
 /// Lists who changed what, newest first. A token that is bound to a workspace sees that workspace's lines alone.
 #[utoipa::path(
+    operation_id = "list_audit",
     tag = "audit",
     params(AuditParameters),
     responses(

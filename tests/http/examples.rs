@@ -123,6 +123,7 @@ fn recorded() -> Map<String, Value> {
     restores(&mut all, tenant, snapshot, run);
     failures(&mut all);
     schedules(&mut all);
+    all.get("list_audit", "a part", "/api/v1/audit?limit=1");
     all.get("show_system", "an instance", "/api/v1/system");
     // The machine's name is nobody's business.
     all.calls["show_system"][0]["answer"]["instances"][0]["hostname"] = json!("atlas-1");

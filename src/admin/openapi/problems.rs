@@ -102,6 +102,9 @@ pub(super) const KNOWN: &[Known] = &[
     of_kind(403, "auth.role_too_low", "the token may look, but not do this", |call| {
         call.route.role.is_some_and(|role| role > Role::Viewer)
     }),
+    of_kind(403, "daemon.read_only", "this daemon only shows (`http.read_only`)", |call| {
+        call.route.role.is_some_and(|role| role > Role::Viewer) && call.route.method != "GET"
+    }),
     of_ids(403, "auth.workspace_bound", "the token is bound to one workspace", &["add_workspace"]),
     of_kind(404, "run.not_found", "no such run, or not for this token", |call| call.names("/runs/{")),
     of_ids(404, "run.not_found", "no such run, or not for this token", &["explain_identity"]),
@@ -187,6 +190,8 @@ pub(super) const KNOWN: &[Known] = &[
     ),
     of_ids(422, "run.nothing_to_undo", "the run is no restore, or wrote nothing", &["undo_run"]),
     of_ids(422, "snapshot.empty", "the snapshot has read no policy type", &["check_drift"]),
+    of_kind(421, "request.host_unknown", "the `Host` header names no host of this daemon", needs_token),
+    of_kind(429, "auth.too_many_failures", "too many unknown tokens came from this address", needs_token),
     of_kind(500, "internal.unexpected", "the daemon's log says what", needs_token),
     of_ids(503, "admission.full", "too many requests wait for a verdict", ADMITTING),
     of_ids(503, "events.full", "all places are taken", &["listen_to_events"]),
@@ -254,6 +259,11 @@ fn headers(status: u16) -> Map<String, Value> {
     };
     match status {
         401 => add("WWW-Authenticate", "The challenge (RFC 6750)", json!({"type": "string"})),
+        429 => add(
+            "Retry-After",
+            "Seconds until another token is looked at",
+            json!({"type": "integer", "minimum": 1}),
+        ),
         503 => add(
             "Retry-After",
             "Seconds until it is worth asking again",
