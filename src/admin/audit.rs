@@ -79,8 +79,14 @@ pub(super) struct AuditParameters {
 }
 
 impl AuditParameters {
+    /// Without the fields that a form left empty.
+    pub(super) fn without_empty_fields(self) -> Self {
+        let given = |field: Option<String>| field.filter(|text| !text.is_empty());
+        Self { actor: given(self.actor), action: given(self.action), ..self }
+    }
+
     /// What to ask the ledger; never for more than the caller sees.
-    fn for_caller(
+    pub(super) fn for_caller(
         self,
         caller: &Principal,
         limits: &HttpConfig,

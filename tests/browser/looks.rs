@@ -48,6 +48,7 @@ async fn furnished() -> (World, Vec<(String, String)>) {
         ("restore-plan", format!("/restore/{plan}")),
         ("restore-confirm", format!("/restore/{plan}/confirm")),
         ("schedules", "/schedules".to_owned()),
+        ("audit", "/audit".to_owned()),
         ("runs", "/runs".to_owned()),
         ("runs-empty", "/runs?status=running".to_owned()),
         ("run", format!("/runs/{run}")),

@@ -291,4 +291,9 @@ fn a_schedule_is_added_paused_and_removed_by_forms() {
     operator.led(&format!("/schedules/{id}/remove"), &[]);
     assert!(operator.page("/schedules").contains("No schedules"));
     assert_eq!(operator.post("/schedules", &[("name", "x"), ("cron", "never")]).status, 422);
+    // What was changed is in the audit, for who may see it.
+    let admin = Visitor::new(&scene, Role::Admin, None);
+    assert!(admin.page("/audit?action=schedule.added&actor=").contains("schedule.added"));
+    assert!(admin.page("/audit?actor=nobody").contains("No such lines"));
+    assert_eq!(operator.get("/audit").status, 403);
 }

@@ -32,6 +32,7 @@
 //!             POST  /restore/{run}/undo     restore::confirm
 //!             POST  /schedules              schedules
 //!             POST  /schedules/{id}/{what}  schedules
+//! admin       GET   /audit                  audit
 //! ```
 //!
 //! Live updates: an element with an `id` and `data-part` is fetched anew, with the whole page, when an event comes, and
@@ -51,6 +52,7 @@ pub mod system;
 pub mod theme;
 pub mod visit;
 
+mod audit;
 mod diff;
 mod drift;
 mod overview;
@@ -104,7 +106,8 @@ pub(super) fn configure(pages: &mut web::ServiceConfig) {
         .service(restore::confirm::submit_undo)
         .service(schedules::list)
         .service(schedules::add)
-        .service(schedules::update);
+        .service(schedules::update)
+        .service(audit::list);
 }
 
 /// A page as an answer; nobody keeps it.

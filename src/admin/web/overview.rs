@@ -435,8 +435,8 @@ fn spared(view: &Overview) -> Markup {
             header { h2 #refused { "Refused requests" } }
             div.body {
                 p {
-                    strong { (figures::signed(view.refused)) }
-                    " requests in the last 24 hours asked for what ran already, or had just run, and were answered with that run."
+                    strong { (figures::counted(view.refused.unsigned_abs(), "request", "requests")) }
+                    " of the last 24 hours asked for what ran already, or had just run. Nothing was started for them: the answer was that run."
                 }
             }
             @if !view.absorbing.is_empty() {

@@ -1,6 +1,6 @@
 //! One tenant: health, permissions as far as runs have learnt them, the last snapshot, policies, what changed since.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, get, post, web};
 use maud::{Markup, html};
@@ -175,7 +175,7 @@ fn content(view: &View, visit: &Visit) -> Markup {
         }
         div #tenant data-part .columns {
             div.stack { (last_snapshot(view)) (history(view)) (over_time(view)) }
-            div.stack { (facts(view)) (permissions(&view.permissions, view.now)) (policies(view)) (runs(view)) }
+            div.stack { (facts(view)) (runs(view)) (permissions(&view.permissions, view.now)) (policies(view)) }
         }
     }
 }
@@ -246,7 +246,7 @@ fn last_snapshot(view: &View) -> Markup {
                 }
             }
             @match view.snapshots.first() {
-                Some(snapshot) => (snapshots::coverage(&snapshot.coverage)),
+                Some(snapshot) => (covered(snapshot, view.now)),
                 None => (notes::empty("Nothing read yet", html! { p { "A fetch reads the tenant's policies and whom they are assigned to." } })),
             }
         }
@@ -276,24 +276,48 @@ fn over_time(view: &View) -> Markup {
     }
 }
 
+/// What a snapshot has read, in a line; the types one by one for who wants them, at once where one was not read.
+fn covered(snapshot: &Snapshot, now: Instant) -> Markup {
+    let not_read = snapshot.coverage.values().filter(|coverage| !snapshots::is_whole(coverage)).count();
+    html! {
+        div.body {
+            p {
+                (snapshots::whole(snapshot)) " " (figures::counted(snapshots::read(snapshot), "policy", "policies"))
+                " of " (figures::counted(snapshot.coverage.len() as u64, "type", "types")) ", "
+                (times::relative(snapshot.created_at, now)) ". "
+                @if not_read > 0 { strong { (figures::counted(not_read as u64, "type", "types")) " not read completely." } }
+            }
+        }
+        details.more open[not_read > 0] {
+            summary { "Type by type" }
+            (snapshots::coverage(&snapshot.coverage))
+        }
+    }
+}
+
 fn policies(view: &View) -> Markup {
     let all: i64 = view.policies.iter().map(|(_, count)| count).sum();
-    let known: BTreeSet<&str> = view.policies.iter().map(|(key, _)| key.as_str()).collect();
+    let mut types: Vec<_> =
+        view.policies.iter().map(|(key, count)| (snapshots::label(key), key, *count)).collect();
+    types.sort_unstable();
     html! {
         section.panel aria-labelledby="policies" {
             header {
                 h2 #policies { "Policies" }
                 div.actions { a href={ "/tenants/" (view.tenant.id) "/policies" } { "All " (figures::signed(all)) } }
             }
-            @if known.is_empty() {
+            @if types.is_empty() {
                 div.body { p.muted { "None are known yet." } }
             } @else {
-                ul.rows {
-                    @for (key, count) in &view.policies {
-                        li {
-                            div.line {
-                                a href={ "/tenants/" (view.tenant.id) "/policies?type=" (key) } { (snapshots::label(key)) }
-                                span.end { (figures::signed(*count)) }
+                details.more open[types.len() <= 12] {
+                    summary { (figures::counted(types.len() as u64, "type", "types")) }
+                    ul.rows {
+                        @for (label, key, count) in types {
+                            li {
+                                div.line {
+                                    a href={ "/tenants/" (view.tenant.id) "/policies?type=" (key) } { (label) }
+                                    span.end { (figures::signed(count)) }
+                                }
                             }
                         }
                     }

@@ -63,7 +63,8 @@ pub fn coverage(types: &BTreeMap<String, Coverage>) -> Markup {
     }
 }
 
-fn is_whole(coverage: &Coverage) -> bool {
+/// Whether all of a type was read.
+pub fn is_whole(coverage: &Coverage) -> bool {
     coverage.complete && coverage.refused.is_empty()
 }
 
