@@ -97,9 +97,9 @@ pub const CHECKS: &[Check] = &[
         guarantee: "G3",
         key: "attempt_left_open",
         what: "no attempt is open that its run does not execute",
-        of: "run_attempts r WHERE r.outcome = 'running'",
+        of: "run_attempts r WHERE r.run_id > $4 AND r.outcome = 'running'",
         text: "SELECT a.run_id FROM run_attempts a JOIN operation_runs r ON r.id = a.run_id \
-             WHERE a.outcome = 'running' AND (r.status <> 'running' OR r.lease_token <> a.lease_token)",
+             WHERE a.run_id > $4 AND a.outcome = 'running' AND (r.status <> 'running' OR r.lease_token <> a.lease_token)",
         advice: "these attempts ended without a settlement; their runs are not affected",
     },
     Check {
