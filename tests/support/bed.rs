@@ -141,8 +141,12 @@ pub struct Answer {
 
 impl Client {
     pub fn new(base: &str, token: &str) -> Self {
-        let http =
-            reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client builds");
+        // Shorter than the daemon keeps an idle connection: a request must not meet its closing.
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_secs(2))
+            .build()
+            .expect("a client builds");
         Self { http, base: base.to_owned(), token: token.to_owned() }
     }
 
@@ -157,6 +161,7 @@ impl Client {
     /// Opens the stream of events, whose body is read as it comes.
     pub async fn listen(&self, filter: &str) -> reqwest::Response {
         let request = self.http.get(self.at(&format!("/events?{filter}"))).bearer_auth(&self.token);
+        let request = request.timeout(Duration::from_secs(24 * 60 * 60));
         let response = request.send().await.expect("the daemon answers");
         assert_eq!(response.status(), 200);
         response

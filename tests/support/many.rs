@@ -14,12 +14,17 @@ fn external_id(index: usize) -> uuid::Uuid {
     uuid::Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0000 | (index as u128 + 1))
 }
 
-/// A bed whose sandbox has so many tenants.
+/// A bed whose sandbox has so many tenants, of some policies each.
 pub fn bed_of(engine: Engine, tenants: usize, latency: Duration, extra: &str) -> Bed {
+    bed_with(engine, tenants, Policies::Total(40), latency, extra)
+}
+
+/// The same with policies of the caller's choice.
+pub fn bed_with(engine: Engine, tenants: usize, policies: Policies, latency: Duration, extra: &str) -> Bed {
     let mut config = SandboxConfig::single(0);
     config.latency = latency;
     config.tenants = (0..tenants)
-        .map(|index| TenantSpec::new(external_id(index), "Instances", Policies::Total(40)))
+        .map(|index| TenantSpec::new(external_id(index), "Instances", policies.clone()))
         .collect();
     Bed::with(engine, config, extra)
 }
