@@ -142,7 +142,8 @@ impl Target {
     }
 
     /// Refuses a pooler in transaction mode: statements are prepared, settings hold and notifications arrive only
-    /// within a session. It shows by two connections, both open, that are served by one process of the server.
+    /// within a session. It shows by two connections, both open, that are served by one process of the server, or by one
+    /// that is served by two: a pooler gives out what was used last, or each in turn.
     ///
     /// # Errors
     /// [`StoreError::Pooler`]; [`StoreError::Unavailable`].
@@ -154,11 +155,13 @@ impl Target {
         let (one, driver) = self.connect_raw().await.map_err(|error| unavailable(error.into()))?;
         let (other, other_driver) = self.connect_raw().await.map_err(|error| unavailable(error.into()))?;
         let drivers = [tokio::spawn(driver), tokio::spawn(other_driver)];
-        let pids = async { Ok::<_, tokio_postgres::Error>((pid(&one).await?, pid(&other).await?)) };
+        let pids = async {
+            Ok::<_, tokio_postgres::Error>([pid(&one).await?, pid(&one).await?, pid(&other).await?])
+        };
         let pids = pids.await.map_err(|error| unavailable(error.into()));
         drivers.iter().for_each(tokio::task::JoinHandle::abort);
-        let (one, other) = pids?;
-        if one.is_some() && one == other { Err(StoreError::Pooler) } else { Ok(()) }
+        let [one, one_again, other] = pids?;
+        if one.is_some() && (one == other || one != one_again) { Err(StoreError::Pooler) } else { Ok(()) }
     }
 }
 

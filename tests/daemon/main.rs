@@ -33,3 +33,4 @@ mod restore_crash;
 mod restore_proof;
 mod retention;
 mod schedules;
+mod upgrade;
