@@ -34,6 +34,11 @@ impl Process {
         Self::spawn(bed, log_file(&log_path(bed)), "trace", format).await
     }
 
+    /// The same, telling what is of a level in `daemon.log`.
+    pub async fn start_at(bed: &Bed, level: &str) -> Self {
+        Self::spawn(bed, log_file(&log_path(bed)), level, "text").await
+    }
+
     /// The same with a pipe for the log, whose reader has gone once the daemon admits work.
     pub async fn start_with_a_log_that_nobody_reads(bed: &Bed) -> Self {
         let mut process = Self::spawn(bed, Stdio::piped(), "info", "text").await;
