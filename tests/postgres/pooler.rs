@@ -14,8 +14,9 @@ use serde_json::json;
 
 use crate::bed::{Bed, block_on, run_id, until};
 use crate::process::free_address;
+use crate::refused;
+use crate::started;
 use crate::support::{Database, Engine};
-use crate::{refused, started};
 
 /// A pooler before the server of the tests; ended when dropped.
 struct Pooler {

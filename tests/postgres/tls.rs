@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::bed::{Bed, block_on, run_id};
 use crate::cluster::{Cluster, Stop};
+use crate::refused;
+use crate::started;
 use crate::support::Database;
-use crate::{refused, started};
 
 /// Gives a file to the user that the server runs as.
 fn give(path: &Path) {
