@@ -77,7 +77,7 @@ fn measure(engine: Engine, size: history::Size, asked: &Asked) -> usize {
     let instance = InstanceId::fresh();
     runtime.block_on(furnish(&daemon, size, instance));
     let began = Instant::now();
-    let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now()).timestamp_micros();
+    let now = atlasd::clock::Clock::system().now().micros();
     history::write(engine, &ledger.url, size, now, &instance.0.simple().to_string());
     println!("{}: {} runs written in {:.0} s", engine.name(), size.runs, began.elapsed().as_secs_f64());
     if let Some(path) = &asked.keep {

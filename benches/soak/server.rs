@@ -156,7 +156,7 @@ impl Samples {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon lives");
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux");
         self.resident_kib.push(resident.trim().trim_end_matches(" kB").parse().expect("a number"));
-        if self.dead.len() % PRINTED_EACH == 0 {
+        if self.dead.len().is_multiple_of(PRINTED_EACH) {
             self.print_so_far(server).await;
         }
     }
