@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
-use comfy_table::{Cell, ContentArrangement, Table, presets};
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
 use super::{CliError, colour};
@@ -119,6 +119,8 @@ impl Paper {
 
 /// The least that a column needs to be read where its cells are longer.
 const COLUMN_MIN: usize = 8;
+/// What is longer than a UUID is text, and text can be wrapped.
+const WHOLE_MAX: usize = 36;
 /// What stands between two columns.
 const GAP: usize = 2;
 
@@ -143,12 +145,32 @@ fn shown(cell: &str, paper: Paper) -> String {
 }
 
 fn is_too_narrow(headers: &[&str], rows: &[Vec<String>], width: u16) -> bool {
-    let needed = headers.iter().enumerate().map(|(index, header)| {
-        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count());
-        let widest = cells.max().unwrap_or(0);
-        widest.min(COLUMN_MIN).max(header.chars().count()) + GAP
-    });
+    let needed = widths(headers, rows).into_iter().zip(headers);
+    let needed = needed.map(|(widest, header)| widest.min(COLUMN_MIN).max(header.chars().count()) + GAP);
     needed.sum::<usize>() > usize::from(width) + GAP
+}
+
+/// The widest cell of each column, its header among them.
+fn widths(headers: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
+    let widest = |(index, header): (usize, &&str)| {
+        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count());
+        cells.max().unwrap_or(0).max(header.chars().count())
+    };
+    headers.iter().enumerate().map(widest).collect()
+}
+
+/// The columns that keep their whole width, the first ones first, as long as the others can still be read: what names a
+/// thing is copied from there, and a name or an id in two pieces is none.
+fn kept_whole(widths: &[usize], width: u16) -> Vec<bool> {
+    let least: usize = widths.iter().map(|widest| (*widest).min(COLUMN_MIN) + GAP).sum();
+    let mut spare = (usize::from(width) + GAP).saturating_sub(least);
+    let keep = |widest: &usize| {
+        let more = widest.saturating_sub(COLUMN_MIN);
+        let fits = *widest <= WHOLE_MAX && more <= spare;
+        spare -= if fits { more } else { 0 };
+        fits
+    };
+    widths.iter().map(keep).collect()
 }
 
 fn columns(headers: &[&str], rows: &[Vec<String>], paper: Paper) -> String {
@@ -166,8 +188,14 @@ fn columns(headers: &[&str], rows: &[Vec<String>], paper: Paper) -> String {
             _ => Cell::new(cell),
         }));
     }
-    for column in table.column_iter_mut() {
+    let widths = widths(headers, rows);
+    let whole = paper.width.map(|width| kept_whole(&widths, width)).unwrap_or_default();
+    for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
+        if whole.get(index) == Some(&true) {
+            let least = u16::try_from(widths[index] + GAP).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+        }
     }
     table.trim_fmt()
 }
@@ -224,6 +252,16 @@ mod tests {
         let row = || [vec!["2026-01-01T00:00:07.123456Z".to_owned()]].into_iter();
         assert_eq!(table(&["AT"], row(), on(80)), "AT\n2026-01-01 00:00:07");
         assert_eq!(table(&["AT"], row(), Paper::default()), "AT\n2026-01-01T00:00:07.123456Z");
+    }
+
+    #[test]
+    fn names_and_ids_stay_in_one_piece_while_the_rest_wraps() {
+        let headers = ["ID", "NAME", "DIRECTORY", "CLOUD", "TEXT"];
+        let id = "8af5357b-2ca2-4188-87bf-7ede52243566";
+        let row = ["1", "hourly-check", id, "global", "many words that have to be wrapped somewhere"];
+        let text = table(&headers, [row.map(str::to_owned).to_vec()].into_iter(), on(80));
+        assert!(text.contains("hourly-check") && text.contains(id), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 
     #[test]

@@ -65,6 +65,28 @@ pub struct ProgressView {
     pub read: u64,
     /// Set while a throttle holds it up.
     pub throttled_until: Option<String>,
+    /// Of a restore, once its plan is made.
+    pub restore: Option<RestoreProgressView>,
+}
+
+/// How far a restore is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RestoreProgressView {
+    /// Policies to write.
+    pub policies_total: u64,
+    /// Of those: verified or failed.
+    pub policies_done: u64,
+}
+
+impl ProgressView {
+    /// How many steps are done, of how many.
+    pub fn steps(&self) -> (u64, u64) {
+        match &self.restore {
+            Some(restore) => (restore.policies_done, restore.policies_total),
+            None => (self.types_done, self.types_total),
+        }
+    }
 }
 
 /// A tenant.

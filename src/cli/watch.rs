@@ -106,8 +106,9 @@ impl Display {
             Self::Bars { all, of } => {
                 let bar = of.entry(run.id).or_insert_with(|| all.add(bar()));
                 if let Some(progress) = &run.progress {
-                    bar.set_length(progress.types_total);
-                    bar.set_position(progress.types_done);
+                    let (done, total) = progress.steps();
+                    bar.set_length(total);
+                    bar.set_position(done);
                 }
                 bar.set_message(describe(run));
                 if run.is_completed() {
@@ -128,7 +129,8 @@ impl Display {
 }
 
 fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {bar:20} {msg}").expect("the template is a constant");
+    let style =
+        ProgressStyle::with_template("{spinner} {bar:20} {wide_msg}").expect("the template is a constant");
     ProgressBar::new(1).with_style(style)
 }
 
@@ -142,7 +144,12 @@ fn line(run: &RunView) -> String {
 fn describe(run: &RunView) -> String {
     let position = run.progress.as_ref().filter(|_| !run.is_completed()).map(|progress| {
         let waits = if progress.throttled_until.is_some() { ", waits for a throttle" } else { "" };
-        format!(", {} policies read{waits}", progress.read)
+        match &progress.restore {
+            Some(restore) => {
+                format!(", {} of {} policies{waits}", restore.policies_done, restore.policies_total)
+            }
+            None => format!(", {} policies read{waits}", progress.read),
+        }
     });
     format!("{}{}", line(run), position.unwrap_or_default())
 }
@@ -166,6 +173,16 @@ mod tests {
         assert_eq!(line(&run("running", 1, 10)), line(&run("running", 1, 20)));
         assert_eq!(line(&run("running", 2, 10)), "run 7 assignments.fetch running, attempt 2");
         assert_eq!(line(&run("completed", 2, 10)), "run 7 assignments.fetch completed: succeeded total=3");
+    }
+
+    #[test]
+    fn a_restore_is_measured_by_its_policies() {
+        let mut run = run("running", 1, 10);
+        let answer =
+            json!({"types_done": 1, "types_total": 9, "restore": {"policies_done": 3, "policies_total": 12}});
+        run.progress = Some(views::read("progress", &answer).expect("progress"));
+        assert_eq!(run.progress.as_ref().map(|progress| progress.steps()), Some((3, 12)));
+        assert!(describe(&run).ends_with("3 of 12 policies"), "{}", describe(&run));
     }
 
     #[test]

@@ -6,11 +6,12 @@ use crate::config::{Config, ScheduleConfig};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::store::{NewSchedule, ScheduleSource, Store, StoreError};
 
-/// Makes the ledger's schedules of the configuration those of `config`; whether one of them names what is not there.
+/// Makes the ledger's schedules of the configuration those of `config`; whether one of them names what is not there,
+/// which is told when the configuration `is_new` and not at every further look.
 ///
 /// # Errors
 /// [`StoreError`] when the ledger cannot be asked or written.
-pub async fn take_over(store: &Store, config: &Config) -> Result<bool, StoreError> {
+pub async fn take_over(store: &Store, config: &Config, is_new: bool) -> Result<bool, StoreError> {
     let mut wanted = Vec::new();
     let mut is_any_unknown = false;
     for (name, schedule) in &config.schedules {
@@ -18,6 +19,9 @@ pub async fn take_over(store: &Store, config: &Config) -> Result<bool, StoreErro
             Ok(new) => wanted.push(new),
             Err(problem) => {
                 is_any_unknown = true;
+                if !is_new {
+                    continue;
+                }
                 tracing::warn!(
                     schedule.name = name.as_str(),
                     "[schedules.{name}] {problem}; the schedule waits until there is one"
@@ -26,7 +30,7 @@ pub async fn take_over(store: &Store, config: &Config) -> Result<bool, StoreErro
         }
     }
     let done = store.configure_schedules(wanted).await?;
-    for name in &done.taken {
+    for name in done.taken.iter().filter(|_| is_new) {
         tracing::error!(
             schedule.name = name.as_str(),
             "[schedules.{name}] has the name of a schedule that was added over the endpoint: rename one of them"
