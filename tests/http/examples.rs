@@ -16,7 +16,7 @@ use crate::support::{Reply, external_id};
 const FILE: &str = "src/admin/openapi/answers.json";
 
 /// Objects whose keys are data.
-const MAPS: [&str; 5] = ["coverage", "summary_counts", "context", "read_back", "refused"];
+const MAPS: [&str; 6] = ["coverage", "summary_counts", "context", "detail", "read_back", "refused"];
 
 /// Makes requests and keeps what was answered.
 struct Recorder {
