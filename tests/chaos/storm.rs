@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::bed::block_on;
+use crate::disk::is_user;
 use crate::fault::Fault;
 use crate::load::Load;
 use crate::moments::{Moments, from_env};
@@ -16,8 +17,12 @@ const ROUNDS: usize = 3;
 
 /// What can be drawn. Actors of another process cannot be reached.
 fn faults(engine: Engine) -> Vec<Fault> {
-    let here = [Fault::ActorPanics, Fault::RegistryPanics];
-    Fault::ALL.into_iter().filter(|fault| fault.strikes(engine) && !here.contains(fault)).collect()
+    let mut out_of_reach = vec![Fault::ActorPanics, Fault::RegistryPanics];
+    if is_user() {
+        println!("not as root: no disk is filled in this storm");
+        out_of_reach.push(Fault::DiskFull);
+    }
+    Fault::ALL.into_iter().filter(|fault| fault.strikes(engine) && !out_of_reach.contains(fault)).collect()
 }
 
 for_each_engine!(nothing_is_lost_by_a_storm_of_faults, |engine| {
