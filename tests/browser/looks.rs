@@ -64,7 +64,7 @@ async fn furnished() -> (World, Vec<(String, String)>) {
 const UNNAMED: &str = "
     const bad = [];
     for (const e of document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea, progress')) {
-        const named = e.innerText?.trim() || e.getAttribute('aria-label') || e.labels?.length || e.title;
+        const named = e.textContent?.trim() || e.getAttribute('aria-label') || e.labels?.length || e.title;
         if (!named) bad.push(e.outerHTML.slice(0, 120));
     }
     for (const e of document.querySelectorAll('table')) if (!e.caption) bad.push('a table without a caption');
