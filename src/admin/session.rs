@@ -186,8 +186,14 @@ pub async fn page_door(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    // What is no page is not found, for whoever asks.
+    // What is no page is not found, for whoever asks; who is known sees it within the page's frame.
     if request.match_pattern().is_none() {
+        if let Some(session) = SessionId::of(request.headers())
+            && let Ok(Some(caller)) = principal(&Place::of(&state, request.request()), session).await
+        {
+            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(session.csrf());
+        }
         return Ok(next.call(request).await?.map_into_left_body());
     }
     let (session, caller) = match admit(&state, &mut request).await {
