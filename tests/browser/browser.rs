@@ -175,10 +175,11 @@ impl Browser {
         }
     }
 
-    /// Waits until the text that is seen of an element contains words.
+    /// Waits until the text that is seen of an element contains words, however they are laid out.
     pub async fn until_text(&self, css: &str, words: &str) {
         let script = format!(
-            "const e = document.querySelector({}); return Boolean(e && e.innerText.includes({}))",
+            "const e = document.querySelector({}); \
+             return Boolean(e && e.innerText.replace(/\\s+/g, ' ').includes({}))",
             json!(css),
             json!(words)
         );

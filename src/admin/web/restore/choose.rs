@@ -286,6 +286,9 @@ impl Choice {
             "group_map": self.groups,
             "mode": self.mode,
             "dry_run": true,
+            // A plan writes nothing, and a plan that refuses what widens could not show it: the tick that allows it
+            // belongs to the last look.
+            "allow_widening": true,
         })
     }
 }
@@ -336,7 +339,7 @@ mod tests {
             ("map:g3", ""),
             ("mode", "merge"),
         ]));
-        let expected = json!({"snapshot_id": 5, "policy_ids": ["a", "b"], "group_map": {"g1": "g2"}, "mode": "merge", "dry_run": true});
+        let expected = json!({"snapshot_id": 5, "policy_ids": ["a", "b"], "group_map": {"g1": "g2"}, "mode": "merge", "dry_run": true, "allow_widening": true});
         assert_eq!(choice.expect("a form of ours").inputs(), expected);
     }
 

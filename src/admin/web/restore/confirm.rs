@@ -84,10 +84,12 @@ pub(in crate::admin::web) async fn show(
 ) -> Result<Html, Problem> {
     let plan = Plan::load(&state, &caller.0, *run).await?;
     let items = Items::load(&state, plan.tenant.id, plan.run.id, Some(ItemState::Planned)).await?;
-    Ok(Html(layout::page(visit.shell("Restore: confirm", Tab::Restore), content(&plan, &items, &visit))))
+    let guard = items.guard(state.config().restore.policies_max);
+    let content = content(&plan, &items, guard, &visit);
+    Ok(Html(layout::page(visit.shell("Restore: confirm", Tab::Restore), content)))
 }
 
-fn content(plan: &Plan, items: &Items, visit: &Visit) -> Markup {
+fn content(plan: &Plan, items: &Items, guard: Option<&str>, visit: &Visit) -> Markup {
     let planned = items.count(ItemState::Planned);
     let count = format!(
         "{}{}",
@@ -118,13 +120,13 @@ fn content(plan: &Plan, items: &Items, visit: &Visit) -> Markup {
                     form.confirm method="post" action={ "/restore/" (plan.run.id) "/confirm" } {
                         (forms::csrf(visit))
                         h2 #go { "Do it" }
-                        @if items.widens() {
+                        @if let Some(guard) = guard {
                             (notes::note(Tone::Warn, html! {
                                 label.check {
                                     input type="checkbox" name="allow_widening" value="yes" required;
                                     span {
-                                        strong { "Policies would reach more than they do now." }
-                                        " I have read what widens above, and it is meant so."
+                                        strong { (guard) }
+                                        " I have read what is above, and it is meant so."
                                     }
                                 }
                             }))
@@ -154,9 +156,9 @@ pub(in crate::admin::web) async fn submit(
     let allowed = form.0.iter().any(|(field, value)| field == "allow_widening" && value == "yes");
     if !allowed {
         let items = Items::load(&state, plan.tenant.id, plan.run.id, Some(ItemState::Planned)).await?;
-        if items.widens() {
+        if items.guard(state.config().restore.policies_max).is_some() {
             let back = format!("/restore/{}/confirm", plan.run.id);
-            let words = "Nothing was started: what widens has to be allowed first.";
+            let words = "Nothing was started: what the guard stops has to be allowed first.";
             return Ok(Flash::warn(words).redirect(&back));
         }
     }
@@ -174,7 +176,7 @@ pub(in crate::admin::web) async fn submit_undo(
     run: web::Path<RunId>,
 ) -> Result<HttpResponse, Problem> {
     let run = visible_run(&state, &caller.0, *run).await?;
-    let undo = Undo { dry_run: true, allow_widening: false, force: false };
+    let undo = Undo { dry_run: true, allow_widening: true, force: false };
     let by = caller.0.initiator();
     let request = intake::undo_of(&state.directory, &state.store, &run, undo, &by).await?;
     let verdict = verdict::ask_as(&state, Action::RunUndone, request).await?;
@@ -215,7 +217,8 @@ mod tests {
     }
 
     fn shown(outcome: Outcome, list: Vec<crate::store::RestoreItem>) -> String {
-        content(&plan(outcome), &items(list), &Visit::default()).into_string()
+        let items = items(list);
+        content(&plan(outcome), &items, items.guard(1), &Visit::default()).into_string()
     }
 
     #[test]
@@ -229,6 +232,13 @@ mod tests {
     fn what_does_not_widen_needs_no_tick() {
         let text = shown(Outcome::Succeeded, vec![item(ItemState::Planned, vec![Widening::TargetAdded])]);
         assert!(!text.contains("allow_widening") && text.contains("Write 1 policy</button>"), "{text}");
+    }
+
+    #[test]
+    fn more_policies_than_are_written_at_once_need_a_tick() {
+        let two = vec![item(ItemState::Planned, vec![]), item(ItemState::Planned, vec![])];
+        let text = shown(Outcome::Succeeded, two);
+        assert!(text.contains("name=\"allow_widening\"") && text.contains("restore.policies_max"), "{text}");
     }
 
     #[test]

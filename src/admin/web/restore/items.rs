@@ -59,6 +59,15 @@ impl Items {
         self.shown.iter().any(|(item, _)| guarded(&item.widens) && item.state != ItemState::Skipped)
     }
 
+    /// Why the guard would stop what is to be written until it is allowed; `policies_max` is `restore.policies_max`.
+    pub fn guard(&self, policies_max: usize) -> Option<&'static str> {
+        if self.widens() {
+            return Some("Policies would reach more than they do now.");
+        }
+        (self.count(ItemState::Planned) > policies_max)
+            .then_some("More policies would be written than restore.policies_max allows at once.")
+    }
+
     /// Whether a group stands in the way that another could stand for.
     pub fn lacks_groups(&self) -> bool {
         let of_groups = [Code::AssignmentsGroupUnmapped, Code::AssignmentsGroupDeleted];
