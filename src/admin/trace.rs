@@ -22,7 +22,6 @@ pub(super) async fn request(
     let span = tracing::info_span!(
         target: SPANS,
         "request",
-        otel.name = Empty,
         otel.kind = "server",
         otel.status_code = Empty,
         http.request.method = request.method().as_str(),
@@ -42,7 +41,6 @@ pub(super) async fn request(
         let served = Served { method: routed.method, route: routed.route, status: class(status.as_u16()) };
         metrics.http_requests.get_or_create(&served).inc();
         if !span.is_disabled() {
-            span.record("otel.name", format!("{method} {route}"));
             span.record("http.route", route);
             span.record("http.response.status_code", status.as_u16());
         }

@@ -73,9 +73,11 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // A session that a failed test left open ends with its driver.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A session that a failed test left open leaves a browser behind, which its profile alone names.
+        let profile = format!("user-data-dir={}", self.profile.path().display());
+        let _ = Command::new("pkill").args(["-KILL", "-f", &profile]).status();
     }
 }
 

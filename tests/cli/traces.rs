@@ -86,7 +86,8 @@ fn requests_admissions_executions_and_calls_to_graph_reach_the_collector() {
     let sent = collector.everything();
     for told in [
         "atlasd-of-this-test",
-        "GET /api/v1/runs/{id}",
+        "request",
+        "/api/v1/runs/{id}",
         "admission",
         "execute assignments.fetch",
         "graph GET",
