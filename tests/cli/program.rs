@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use atlasd::cli::token::TOKEN_PREFIX;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -43,6 +44,20 @@ impl Atlasd {
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         Ended { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
     }
+}
+
+/// Whether a text has something that looks like a token of this program.
+pub fn shows_a_token(text: &str) -> bool {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    text.split(TOKEN_PREFIX)
+        .skip(1)
+        .any(|rest| rest.chars().take_while(|letter| is_part(*letter)).count() >= 30)
+}
+
+#[test]
+fn a_token_is_known_by_its_looks() {
+    assert!(shows_a_token(&format!("a {TOKEN_PREFIX}{} b", "aB3-_".repeat(6))));
+    assert!(!shows_a_token("atlasd_runs_total 3"));
 }
 
 impl Ended {
