@@ -34,8 +34,12 @@ async fn workspace(client: &Client, tenants: u128) -> i64 {
 }
 
 async fn hourly(client: &Client, workspace: i64) -> i64 {
+    scheduled(client, workspace, "@hourly").await
+}
+
+async fn scheduled(client: &Client, workspace: i64, cron: &str) -> i64 {
     let body =
-        json!({"workspace_id": workspace, "name": "hourly", "type": "assignments.fetch", "cron": "@hourly"});
+        json!({"workspace_id": workspace, "name": "hourly", "type": "assignments.fetch", "cron": cron});
     let added = client.post("/schedules", body).await;
     assert_eq!(added.status, 201, "{added:?}");
     added.body["id"].as_i64().expect("an id")
@@ -144,12 +148,14 @@ for_each_engine!(overlap_is_answered_by_the_verdict, |engine| {
         let client = bed.client(daemon.address());
         let workspace = client.workspace("contoso").await;
         let tenant = client.tenant(workspace, uuid::Uuid::from_u128(7)).await;
-        let schedule = hourly(&client, workspace).await;
-        clock.advance(Duration::minutes(59));
+        // In half an hour, counted from the minute that is now, whatever that is.
+        let minute = (clock.now().micros() / 60_000_000 + 30) % 60;
+        let schedule = scheduled(&client, workspace, &format!("{minute} * * * *")).await;
+        clock.advance(Duration::minutes(28));
         let by_hand = client.fetch(tenant, json!({})).await;
         let run = crate::bed::run_id(&by_hand);
         client.completed(run).await;
-        clock.advance(Duration::minutes(1));
+        clock.advance(Duration::minutes(2));
         until("the request was refused", || async {
             let last = client.get(&format!("/schedules/{schedule}")).await.body["last"].clone();
             last["verdict"] == "cooldown" && last["run_id"] == run && last["cooldown"] == 1
