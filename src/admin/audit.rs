@@ -1,7 +1,7 @@
 //! The audit: who changed what, from where. Notes what the handlers behind the doors tell, and lists it.
 //!
 //! Who asks is known to the doors and needed wherever something is changed: it goes along with the request's task
-//! ([`ASKER`]), so that whatever a handler calls can tell of a change without being handed the asker.
+//! (`ASKER`), so that whatever a handler calls can tell of a change without being handed the asker.
 
 use actix_web::{HttpResponse, get, web};
 use serde::Deserialize;

@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document, generated from the handlers and the types that they answer with.
 //!
-//! What is the same for many calls is written once, here: the problems ([`problems`]), the limits that are
-//! configuration ([`limits`]), and the examples, which are recorded answers ([`examples`]).
+//! What is the same for many calls is written once, here: the problems (`problems`), the limits that are
+//! configuration (`limits`), and the examples, which are recorded answers (`examples`).
 
 mod examples;
 mod limits;

@@ -1,4 +1,4 @@
-//! Counts what the ledger has to do, each [`EVERY`], for the metrics: a scrape never asks the database.
+//! Counts what the ledger has to do, each `EVERY`, for the metrics: a scrape never asks the database.
 //!
 //! A task on the multi-thread runtime. It reads only, and nothing depends on it.
 
