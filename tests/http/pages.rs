@@ -68,7 +68,7 @@ fn a_browser_gets_a_page_where_a_program_gets_a_problem() {
         ("/runs/x", 404, "route.not_found"),
         ("/nothing", 404, "route.not_found"),
         ("/runs?status=odd", 422, "request.invalid"),
-        ("/runs?cursor=%20", 400, "request.bad_cursor"),
+        ("/runs?cursor=odd", 400, "request.bad_cursor"),
         ("/failures?code=odd", 422, "request.invalid"),
     ] {
         let page = look(&daemon, path, &cookie);
