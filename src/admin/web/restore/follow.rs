@@ -182,14 +182,22 @@ fn verdict(view: &View) -> Markup {
         @if view.is_plan() && view.items.widens() {
             (notes::note(Tone::Warn, html! {
                 strong { "Part of it widens." }
-                p.why { "Policies would reach more than they do now. It is marked below, and has to be allowed when you confirm." }
+                @if guarded {
+                    p.why { "Policies would reach more than they do now. This plan was made without allowing that, and leaves them alone: choose anew to look at one that shows them." }
+                } @else {
+                    p.why { "Policies would reach more than they do now. It is marked below, and has to be allowed when you confirm." }
+                }
             }))
         }
         @if guarded && !view.is_plan() {
             (notes::note(Tone::Warn, html! { strong { "What widens was left alone." } p.why { "It was not allowed." } }))
         }
         @if view.is_plan() && view.has_succeeded() && view.items.count(ItemState::Planned) == 0 {
-            (notes::note(Tone::Good, html! { strong { "Nothing to write:" } " everything is as the snapshot has it." }))
+            @if view.items.count(ItemState::Failed) == 0 {
+                (notes::note(Tone::Good, html! { strong { "Nothing to write:" } " everything is as the snapshot has it." }))
+            } @else {
+                (notes::note(Tone::Warn, html! { strong { "Nothing can be written:" } " what stands in the way is said policy by policy." }))
+            }
         }
         @for failure in &view.run.failure_summary {
             p.wrap { span.code { (failure.code) } " " (failure.message()) }
@@ -257,6 +265,16 @@ mod tests {
         assert!(text.contains("/restore/9/confirm") && text.contains("Part of it widens"), "{text}");
         let looks = content(&view, &visit(Role::Viewer)).into_string();
         assert!(!looks.contains("/confirm") && !looks.contains("<form"), "{looks}");
+    }
+
+    #[test]
+    fn a_plan_that_refused_all_of_it_does_not_say_that_all_is_well() {
+        let refused = item(ItemState::Failed, vec![Widening::FilterLost]);
+        let text = content(&view(true, vec![refused]), &visit(Role::Operator)).into_string();
+        assert!(
+            text.contains("Nothing can be written") && !text.contains("as the snapshot has it"),
+            "{text}"
+        );
     }
 
     #[test]
