@@ -9,16 +9,7 @@ use crate::world::{World, quick};
 #[tokio::test(flavor = "multi_thread")]
 async fn one_click_asks_again_for_all_that_failed_in_one_way() {
     let world = World::start(quick()).await;
-    let fault = |policy_type: &str| Fault {
-        tenant: None,
-        policy_type: Some(policy_type.to_owned()),
-        policy_id: None,
-        on: On::List,
-        kind: FaultKind::Forbidden,
-        times: None,
-        every: 1,
-        skip: 0,
-    };
+    let fault = |policy_type: &str| Fault::new(FaultKind::Forbidden).policy_type(policy_type).on(On::List);
     let types = ["mobileApp", "compliancePolicy"];
     types.iter().for_each(|key| world.bed.sandbox.state().add_fault(fault(key)));
     for key in types {

@@ -22,16 +22,11 @@ async fn furnished() -> (World, Vec<(String, String)>) {
         json!({"workspace_id": 1, "name": "nightly", "type": "assignments.fetch", "cron": "0 3 * * *"});
     world.client().post("/schedules", schedule).await;
     world.fetched("Northwind Traders", json!({})).await;
-    world.bed.sandbox.state().add_fault(Fault {
-        tenant: None,
-        policy_type: Some("mobileApp".to_owned()),
-        policy_id: None,
-        on: On::List,
-        kind: FaultKind::Forbidden,
-        times: None,
-        every: 1,
-        skip: 0,
-    });
+    world
+        .bed
+        .sandbox
+        .state()
+        .add_fault(Fault::new(FaultKind::Forbidden).policy_type("mobileApp").on(On::List));
     let failed = world.fetched("Tailspin Toys", json!({})).await;
     let tenant = world.tenant("Contoso Manufacturing").await;
     let pages = [

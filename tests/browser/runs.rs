@@ -94,16 +94,11 @@ async fn a_run_that_executes_is_cancelled_by_a_click() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_sees_no_button_and_a_failed_run_says_what_to_do() {
     let world = World::start(quick()).await;
-    world.bed.sandbox.state().add_fault(Fault {
-        tenant: None,
-        policy_type: Some("mobileApp".to_owned()),
-        policy_id: None,
-        on: On::List,
-        kind: FaultKind::Forbidden,
-        times: None,
-        every: 1,
-        skip: 0,
-    });
+    world
+        .bed
+        .sandbox
+        .state()
+        .add_fault(Fault::new(FaultKind::Forbidden).policy_type("mobileApp").on(On::List));
     let run = world.fetched("Tailspin Toys", json!({"policy_types": ["mobileApp"]})).await;
     let browser = world.browser(Role::Viewer).await;
     browser.go(&format!("/runs/{run}")).await;
