@@ -122,6 +122,11 @@ impl std::fmt::Display for InstanceId {
 #[serde(transparent)]
 pub struct LeaseToken(pub i64);
 
+impl LeaseToken {
+    /// The token of a run's first claim.
+    pub const FIRST: Self = Self(1);
+}
+
 /// A random UUID, version 4.
 #[expect(clippy::disallowed_methods, reason = "this is the one door to random ids")]
 pub fn fresh_uuid() -> Uuid {

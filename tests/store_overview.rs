@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atlasd::clock::Instant;
+use atlasd::domain::admission::Request;
 use atlasd::domain::counts::Counts;
 use atlasd::domain::failure::{Code, Failure};
 use atlasd::domain::operation::Operation;
 use atlasd::domain::run::{Completion, Outcome, Run, Settlement, Status};
 use atlasd::ids::{RunId, TenantId, WorkspaceId};
 use atlasd::store::{DuplicateCount, Ended, Named, Open, PageRequest, RunQuery, TenantHealth, TenantSearch};
+use serde_json::json;
 use support::*;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -66,6 +68,38 @@ on_each_engine! {
         let again = first(lab).await;
         assert_eq!((again.failing, again.open), (None, None));
         assert_eq!(again.fetched.unwrap().0, waiting.id);
+    }
+
+    async fn a_fetch_of_some_policies_makes_no_tenant_fresh_and_cures_its_own_failure_alone(lab: &Lab) {
+        let fetched = lab.completed().await;
+        let some = |inputs| Request {
+            context: serde_json::Map::from_iter([("inputs".to_owned(), inputs)]),
+            ..lab.request()
+        };
+        for inputs in [json!({"policy_ids": ["a"]}), json!({"policy_ids": null, "policy_types": ["mobileApp"]})] {
+            lab.accepted(some(inputs)).await;
+            lab.settled(lease(&lab.claimed().await), succeeded()).await;
+        }
+        assert_eq!(first(lab).await.fetched.map(|(run, _)| run), Some(fetched.id), "only a part was read since");
+
+        let everything = some(json!({"policy_ids": null, "policy_types": null}));
+        lab.accepted(everything.clone()).await;
+        let failed = lab.settled(lease(&lab.claimed().await), support::failed(Code::GraphThrottled)).await;
+        lab.accepted(some(json!({"policy_ids": ["a"]}))).await;
+        lab.settled(lease(&lab.claimed().await), succeeded()).await;
+        assert_eq!(first(lab).await.failing.map(|(run, ..)| run), Some(failed.id), "a part makes up for nothing");
+        lab.accepted(Request { force: true, ..everything }).await;
+        let again = lab.settled(lease(&lab.claimed().await), succeeded()).await;
+        let now = first(lab).await;
+        assert_eq!((now.fetched.map(|(run, _)| run), now.failing), (Some(again.id), None));
+
+        let part = some(json!({"policy_ids": ["b"]}));
+        lab.accepted(part.clone()).await;
+        let failed = lab.settled(lease(&lab.claimed().await), support::failed(Code::GraphThrottled)).await;
+        assert_eq!(first(lab).await.failing.map(|(run, ..)| run), Some(failed.id));
+        lab.accepted(Request { force: true, ..part }).await;
+        lab.settled(lease(&lab.claimed().await), succeeded()).await;
+        assert_eq!(first(lab).await.failing, None, "the same has succeeded since");
     }
 
     async fn tenants_are_listed_by_name_in_parts_and_searched(lab: &Lab) {

@@ -10,7 +10,7 @@ use atlasd::domain::failure::{Code, Failure};
 use atlasd::domain::restore::{Decision, ItemState, JournalItem, PlannedItem, Widening};
 use atlasd::domain::run::{Outcome, Run};
 use atlasd::ids::{RestoreId, RunId};
-use atlasd::store::{ItemEnd, PageRequest, RestoreEnd, SnapshotKind};
+use atlasd::store::{ItemEnd, PageRequest, RestoreEnd, RestoreItem, SnapshotKind};
 use support::*;
 
 fn set_of(groups: &[&str]) -> AssignmentSet {
@@ -245,6 +245,24 @@ on_each_engine! {
         assert_eq!(rest.items.iter().map(|item| item.policy_id.as_str()).collect::<Vec<_>>(), ["c"]);
         let json = serde_json::to_value(&items[4]).unwrap();
         assert_eq!((&json["state"], &json["failure"]["code"], &json["widens"][0]), (&"failed".into(), &"assignments.group_unmapped".into(), &"target_added".into()));
+    }
+
+    async fn what_failed_and_what_widens_is_reviewed_first_and_all_is_counted(lab: &Lab) {
+        let run = lab.restoring().await;
+        begun(lab, &run).await;
+        let widening = |id: &str| PlannedItem { widens: vec![Widening::ExclusionLost, Widening::TargetAdded], ..write(id) };
+        let plan_of = vec![write("a"), planned("b", &["new"], &["new"], Decision::Unchanged), write("c"), widening("d"), planned("e", &[], &["new"], refused())];
+        plan(lab, &run, plan_of).await;
+        let ids = |items: &[RestoreItem]| items.iter().map(|item| item.policy_id.clone()).collect::<Vec<_>>();
+        let (all, more) = lab.store.restore_items_to_review(run.id, None, 4).await.unwrap();
+        assert_eq!((ids(&all), more), (vec!["e".into(), "d".into(), "a".into(), "c".into()], false));
+        let (first, more) = lab.store.restore_items_to_review(run.id, Some(ItemState::Planned), 2).await.unwrap();
+        assert_eq!((ids(&first), more), (vec!["d".into(), "a".into()], true));
+        let tally = lab.store.restore_tally(run.id).await.unwrap();
+        let of = |state| tally.iter().filter(|alike| alike.state == state).map(|alike| alike.count).sum::<u64>();
+        assert_eq!([ItemState::Planned, ItemState::Skipped, ItemState::Failed, ItemState::Sent].map(of), [3, 1, 1, 0]);
+        assert!(tally.iter().any(|alike| alike.widens == [Widening::ExclusionLost, Widening::TargetAdded] && alike.count == 1));
+        assert!(tally.iter().any(|alike| alike.code == Some(Code::AssignmentsGroupUnmapped)));
     }
 
     async fn what_a_restore_replaced_is_a_snapshot(lab: &Lab) {

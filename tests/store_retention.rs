@@ -106,7 +106,7 @@ async fn fetch(
         policies: stored.collect(),
     };
     let coverage = BTreeMap::from([("x".to_owned(), reading.coverage.clone())]);
-    assert!(lab.store.write_type(lease(&run), id, reading).await.unwrap());
+    assert!(lab.store.write_types(lease(&run), id, vec![reading]).await.unwrap());
     let changes = PolicyChanges {
         deleted: deleted.iter().map(|id| key(id)).collect::<BTreeSet<_>>(),
         ..PolicyChanges::default()
@@ -435,7 +435,7 @@ on_each_engine! {
             // A type that is written again lets go of what it had.
             let groups = if round % 2 == 0 { 0..20 } else { 20..40 };
             let reading = StoredType { policy_type: "x".into(), coverage: Coverage::default(), policies: policies(groups) };
-            assert!(lab.store.write_type(lease(&run), id, reading).await.expect("no set vanishes under it"));
+            assert!(lab.store.write_types(lease(&run), id, vec![reading]).await.expect("no set vanishes under it"));
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(pruner.await.unwrap() > 0, "it had something to do");

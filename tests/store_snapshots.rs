@@ -65,8 +65,8 @@ on_each_engine! {
         let id = begun(lab, &run).await;
         assert_eq!(begun(lab, &run).await, id, "asked twice, the same one");
         let policies = vec![policy("b", &["g1"]), policy("a", &["g2", "g1"]), policy("c", &[])];
-        assert!(lab.store.write_type(lease(&run), id, reading("x", policies.clone())).await.unwrap());
-        assert!(lab.store.write_type(lease(&run), id, reading("w", vec![policy("Z", &["g1"])])).await.unwrap());
+        assert!(lab.store.write_types(lease(&run), id, vec![reading("x", policies.clone())]).await.unwrap());
+        assert!(lab.store.write_types(lease(&run), id, vec![reading("w", vec![policy("Z", &["g1"])])]).await.unwrap());
         assert!(lab.store.snapshots(lab.tenant(), page(10, None)).await.unwrap().items.is_empty(), "not ended yet");
         assert!(lab.store.finish_snapshot(lease(&run), id, end(), PolicyChanges::default()).await.unwrap());
 
@@ -90,7 +90,7 @@ on_each_engine! {
             let run = lab.running().await;
             let id = begun(lab, &run).await;
             let policies = (0..20).map(|n| policy(&n.to_string(), &["g1"])).collect();
-            assert!(lab.store.write_type(lease(&run), id, reading("x", policies)).await.unwrap());
+            assert!(lab.store.write_types(lease(&run), id, vec![reading("x", policies)]).await.unwrap());
             assert!(lab.store.finish_snapshot(lease(&run), id, end(), PolicyChanges::default()).await.unwrap());
             lab.settled(lease(&run), succeeded()).await;
             assert_eq!(lab.database.number("SELECT count(*) AS n FROM assignment_sets"), 1, "round {round}");
@@ -104,15 +104,15 @@ on_each_engine! {
         let run = lab.running().await;
         let id = begun(lab, &run).await;
         let first = vec![policy("a", &["g1"]), policy("b", &["g1"]), policy("c", &["g1"])];
-        lab.store.write_type(lease(&run), id, reading("x", first)).await.unwrap();
-        lab.store.write_type(lease(&run), id, reading("y", vec![policy("d", &[])])).await.unwrap();
+        lab.store.write_types(lease(&run), id, vec![reading("x", first)]).await.unwrap();
+        lab.store.write_types(lease(&run), id, vec![reading("y", vec![policy("d", &[])])]).await.unwrap();
         lab.store.finish_snapshot(lease(&run), id, end(), PolicyChanges::default()).await.unwrap();
         lab.settled(lease(&run), succeeded()).await;
         assert_eq!(lab.store.known_policies(lab.tenant(), None).await.unwrap().len(), 4);
 
         let run = lab.running().await;
         let second = begun(lab, &run).await;
-        lab.store.write_type(lease(&run), second, reading("x", vec![policy("a", &["g2"])])).await.unwrap();
+        lab.store.write_types(lease(&run), second, vec![reading("x", vec![policy("a", &["g2"])])]).await.unwrap();
         let changes = PolicyChanges { deleted: BTreeSet::from([key("x", "b")]), ..PolicyChanges::default() };
         lab.store.finish_snapshot(lease(&run), second, end(), changes).await.unwrap();
         let known = lab.store.known_policies(lab.tenant(), Some(vec!["x".into()])).await.unwrap();
@@ -129,10 +129,10 @@ on_each_engine! {
         let abandoned = begun(lab, &old).await;
         lab.settled(lease(&old), Settlement::HandBack { reason: HandBackReason::Fenced }).await;
         let new = lab.claimed().await;
-        assert!(!lab.store.write_type(lease(&old), abandoned, reading("x", vec![policy("a", &[])])).await.unwrap());
+        assert!(!lab.store.write_types(lease(&old), abandoned, vec![reading("x", vec![policy("a", &[])])]).await.unwrap());
         assert!(!lab.store.finish_snapshot(lease(&old), abandoned, end(), PolicyChanges::default()).await.unwrap());
         assert_eq!(lab.store.begin_snapshot(lease(&old)).await.unwrap(), None);
-        assert!(!lab.store.write_type(lease(&new), abandoned, reading("x", Vec::new())).await.unwrap(), "another claim's");
+        assert!(!lab.store.write_types(lease(&new), abandoned, vec![reading("x", Vec::new())]).await.unwrap(), "another claim's");
         let id = begun(lab, &new).await;
         assert_eq!(lab.store.snapshot(abandoned).await.unwrap().unwrap().outcome, Outcome::Failed);
         assert!(lab.store.finish_snapshot(lease(&new), id, end(), PolicyChanges::default()).await.unwrap());
@@ -145,8 +145,8 @@ on_each_engine! {
     async fn a_type_written_twice_has_the_second_reading(lab: &Lab) {
         let run = lab.running().await;
         let id = begun(lab, &run).await;
-        lab.store.write_type(lease(&run), id, reading("x", vec![policy("a", &["g1"]), policy("b", &[])])).await.unwrap();
-        lab.store.write_type(lease(&run), id, reading("x", vec![policy("a", &["g2"])])).await.unwrap();
+        lab.store.write_types(lease(&run), id, vec![reading("x", vec![policy("a", &["g1"]), policy("b", &[])])]).await.unwrap();
+        lab.store.write_types(lease(&run), id, vec![reading("x", vec![policy("a", &["g2"])])]).await.unwrap();
         let items = lab.store.snapshot_items(id, page(10, None)).await.unwrap().items;
         assert_eq!(items.len(), 1);
         assert_eq!(items[0].assignments_hash, set_of(&["g2"]).hash());

@@ -51,11 +51,8 @@ async fn fetch_into_snapshot(attempt: &Attempt) -> Result<Work, Break> {
     let store = &attempt.parts.store;
     let (tenant, inputs) = scope(attempt)?;
     let client = client(attempt, &breaks::tenant(attempt).await?)?;
+    // Also the last look before the first call to the outside (SPEC section 5): only the canonical run begins a snapshot.
     let snapshot = store.begin_snapshot(attempt.lease).await?.ok_or_else(Break::not_canonical)?;
-    // The last look before the first call to the outside (SPEC section 5).
-    if !store.is_canonical(attempt.lease).await? {
-        return Err(Break::not_canonical());
-    }
     let gathered = read(attempt, &client, &inputs, snapshot).await?;
     let known_types = inputs.policy_types.as_ref().map(|types| types.iter().cloned().collect());
     let mut known = store.known_policies(tenant, known_types).await?;
@@ -132,10 +129,15 @@ async fn read(
     // Boxed: the compiler cannot prove that the nested futures are `Send` for every lifetime at once.
     let mut reading = fetch(client, inputs, attempt.stop.token(), &progress, sink).boxed();
     let mut storing = async move {
-        let mut gathered = Gathered::default();
-        while let Some(reading) = readings.recv().await {
-            let stored = gathered.take(reading);
-            if !attempt.parts.store.write_type(attempt.lease, snapshot, stored).await? {
+        let (mut gathered, mut came, mut unstored) = (Gathered::default(), Vec::new(), Vec::new());
+        while readings.recv_many(&mut came, READINGS_WAITING_MAX).await > 0 {
+            unstored.extend(came.drain(..).map(|reading| gathered.take(reading)));
+            // A type without policies goes along with the next that has some; the end of the snapshot covers all.
+            if unstored.iter().all(|reading| reading.policies.is_empty()) {
+                continue;
+            }
+            let stored = std::mem::take(&mut unstored);
+            if !attempt.parts.store.write_types(attempt.lease, snapshot, stored).await? {
                 return Err(Break::not_canonical());
             }
         }

@@ -132,8 +132,12 @@ impl Conn<'_> {
             return Ok(self.clock.now());
         }
         let row: Option<ClockRow> = self.row(sql("SELECT clock_timestamp() AS at")).await?;
-        let SqlInstant(at) = row.ok_or(DieselError::NotFound)?.at;
-        Ok(at + self.clock.shift())
+        Ok(self.time(Some(row.ok_or(DieselError::NotFound)?.at)))
+    }
+
+    /// The same, where a statement has already brought along the database's `clock_timestamp()`: nothing on SQLite.
+    pub fn time(&self, at: Option<SqlInstant>) -> Instant {
+        at.map_or_else(|| self.clock.now(), |SqlInstant(at)| at + self.clock.shift())
     }
 
     /// How far tests have moved time.

@@ -78,16 +78,16 @@ pub async fn claim_next(
                 if !tenant_leases::take(conn, tenant, instance).await? {
                     return Ok(Claim::Elsewhere);
                 }
-                let now = conn.now().await?;
                 for _ in 0..LOOKS_MAX {
                     let claimed = match conn.engine() {
-                        Engine::Postgres => claim_at_once(conn, tenant, instance, now).await?,
-                        Engine::Sqlite => claim_by_steps(conn, tenant, instance, now).await?,
+                        Engine::Postgres => claim_at_once(conn, tenant, instance).await?,
+                        Engine::Sqlite => claim_by_steps(conn, tenant, instance).await?,
                     };
                     if let Some(run) = claimed {
                         return Ok(Claim::Claimed(Box::new(run)));
                     }
                     // RACE: where there is no reason any more, what was next has been cancelled just then: look again.
+                    let now = conn.now().await?;
                     if let Some(claim) = why_nothing(conn, tenant, instance, now).await? {
                         return Ok(claim);
                     }
@@ -98,30 +98,33 @@ pub async fn claim_next(
         .await
 }
 
-/// The next due run of a tenant that has none running, by one statement; the tenant is locked.
+/// The next due run of a tenant that has none running, by one statement; the tenant is locked, and the time is read after
+/// that.
 async fn claim_at_once(
     conn: &mut Conn<'_>,
     tenant: TenantId,
     instance: InstanceId,
-    now: Instant,
 ) -> Result<Option<Run>, Problem> {
     const TEXT: &str = concat!(
-        "WITH r AS (UPDATE operation_runs SET status = 'running', attempt = attempt + 1, \
-         lease_token = lease_token + 1, lease_owner = $2, started_at = coalesce(started_at, $3), updated_at = $3, \
-         next_attempt_at = NULL WHERE id = (SELECT q.id FROM operation_runs q WHERE q.tenant_id = $1 \
-         AND q.status = 'queued' AND (q.next_attempt_at IS NULL OR q.next_attempt_at <= $3) \
+        "WITH t AS MATERIALIZED (SELECT clock_timestamp() + $3 * interval '1 microsecond' AS at), \
+         r AS (UPDATE operation_runs SET status = 'running', attempt = attempt + 1, \
+         lease_token = lease_token + 1, lease_owner = $2, started_at = coalesce(started_at, (SELECT at FROM t)), \
+         updated_at = (SELECT at FROM t), next_attempt_at = NULL \
+         WHERE id = (SELECT q.id FROM operation_runs q WHERE q.tenant_id = $1 \
+         AND q.status = 'queued' AND (q.next_attempt_at IS NULL OR q.next_attempt_at <= (SELECT at FROM t)) \
          ORDER BY q.priority, q.id LIMIT 1) AND status = 'queued' \
          AND NOT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = $1 AND b.status = 'running') \
          AND EXISTS (SELECT 1 FROM instances i WHERE i.id = $2 AND ",
-        live!("$3"),
+        live!("(SELECT at FROM t)"),
         ") RETURNING *), \
          a AS (INSERT INTO run_attempts (run_id, attempt, lease_token, instance_id, started_at, outcome) \
-         SELECT r.id, r.attempt, r.lease_token, r.lease_owner, $3, 'running' FROM r) \
+         SELECT r.id, r.attempt, r.lease_token, r.lease_owner, r.updated_at, 'running' FROM r) \
          SELECT ",
         run_columns!(),
         " FROM r"
     );
-    let row: Option<RunRow> = conn.row(sql(TEXT).bind(tenant.0).bind(instance.0).bind(now)).await?;
+    let shift = conn.shift().num_microseconds().unwrap_or(0);
+    let row: Option<RunRow> = conn.row(sql(TEXT).bind(tenant.0).bind(instance.0).bind(shift)).await?;
     Ok(row.map(Run::from))
 }
 
@@ -130,11 +133,11 @@ async fn claim_by_steps(
     conn: &mut Conn<'_>,
     tenant: TenantId,
     instance: InstanceId,
-    now: Instant,
 ) -> Result<Option<Run>, Problem> {
     if is_busy(conn, tenant).await? {
         return Ok(None);
     }
+    let now = conn.now().await?;
     match next_due(conn, tenant, now).await? {
         Some(run) => begin_attempt(conn, run, instance, now).await,
         None => Ok(None),
@@ -196,11 +199,11 @@ pub async fn claim_run(
                         return Ok(None);
                     }
                 }
-                let run = lock(conn, run).await?;
-                let now = conn.now().await?;
-                let is_due = |run: &Run| run.next_attempt_at.is_none_or(|due| due <= now);
-                let run = run.filter(|run| run.status == Status::Queued && is_due(run));
-                let Some(run) = run else { return Ok(None) };
+                let Some((run, now)) = lock(conn, run).await? else { return Ok(None) };
+                let is_due = run.next_attempt_at.is_none_or(|due| due <= now);
+                if run.status != Status::Queued || !is_due {
+                    return Ok(None);
+                }
                 begin_attempt(conn, run, instance, now).await
             })
         })

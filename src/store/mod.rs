@@ -568,16 +568,16 @@ impl Store {
         self.spawn(async move { snapshots::begin(&backend, lease).await }).await
     }
 
-    /// Stores what was read of one type, in one transaction; assignment sets once by their hash. False when the lease
+    /// Stores what was read of some types, in one transaction; assignment sets once by their hash. False when the lease
     /// is an old one: nothing was written.
-    pub async fn write_type(
+    pub async fn write_types(
         &self,
         lease: Lease,
         snapshot: SnapshotId,
-        reading: StoredType,
+        readings: Vec<StoredType>,
     ) -> Result<bool, StoreError> {
         let backend = self.backend.clone();
-        self.spawn(async move { snapshots::write_type(&backend, lease, snapshot, reading).await }).await
+        self.spawn(async move { snapshots::write_types(&backend, lease, snapshot, readings).await }).await
     }
 
     /// The assignment hash last known of each policy of the tenant, for the given types (all when `None`).

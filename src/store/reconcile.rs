@@ -213,8 +213,7 @@ pub async fn repair(
     backend
         .write("repairing a run", move |conn| {
             Box::pin(async move {
-                let now = conn.now().await?;
-                let Some(run) = lock(conn, seen.run.id).await? else { return Ok(None) };
+                let Some((run, now)) = lock(conn, seen.run.id).await? else { return Ok(None) };
                 if run.status != seen.run.status || run.lease_token != seen.run.lease_token {
                     return Ok(None);
                 }
@@ -235,7 +234,7 @@ async fn close_adapter(conn: &mut Conn<'_>, run: Run, now: Instant) -> Result<Op
     if run.status != Status::Completed {
         return Ok(None);
     }
-    let closed = abandon_adapters(conn, run.id, now).await?;
+    let closed = abandon_adapters(conn, run.id, run.operation, now).await?;
     Ok((closed > 0).then_some(run))
 }
 

@@ -11,7 +11,7 @@ mod restore;
 mod schedule;
 
 pub use prune::{PruneRequest, PruneStep, Pruned};
-pub use restore::{ImportedPolicy, ItemEnd, NewImport, RestoreEnd, RestoreItem};
+pub use restore::{ImportedPolicy, ItemEnd, ItemTally, NewImport, RestoreEnd, RestoreItem};
 pub use schedule::{
     Ask, AskEnd, AskVerdict, LastOccurrence, NewSchedule, Schedule, ScheduleAdded, ScheduleChange,
     ScheduleSource, SchedulesConfigured,

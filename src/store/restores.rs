@@ -13,7 +13,7 @@ mod replaced;
 use std::collections::BTreeMap;
 
 use super::error::StoreError;
-use super::records::{ItemEnd, Page, PageRequest, RestoreEnd, RestoreItem, Snapshot};
+use super::records::{ItemEnd, ItemTally, Page, PageRequest, RestoreEnd, RestoreItem, Snapshot};
 use super::{Store, sets};
 use crate::clock::Instant;
 use crate::domain::assignment::{AssignmentSet, AssignmentsHash, PolicyKey};
@@ -100,6 +100,25 @@ impl Store {
     ) -> Result<Page<RestoreItem>, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { reading::items(&backend, run, state, page).await }).await
+    }
+
+    /// All items of a run, counted by what they have in common.
+    pub async fn restore_tally(&self, run: RunId) -> Result<Vec<ItemTally>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { reading::tally(&backend, run).await }).await
+    }
+
+    /// The items of a run that somebody should look at, at most `limit`, without those that were as wanted already: what
+    /// failed first, then what widens in a way that has to be allowed; only those in `state` when given. Whether there are
+    /// more.
+    pub async fn restore_items_to_review(
+        &self,
+        run: RunId,
+        state: Option<ItemState>,
+        limit: usize,
+    ) -> Result<(Vec<RestoreItem>, bool), StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { reading::to_review(&backend, run, state, limit).await }).await
     }
 
     /// What a completed restore replaced, as a snapshot that can be restored: every policy that it wrote (or may have

@@ -1,7 +1,7 @@
 //! Runs: reading them, and the one statement that every transition of an active run is written with.
 
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::backend::{Backend, Conn, Engine};
 use super::cursor::{after_id, next_of, rows_of};
@@ -9,7 +9,7 @@ use super::error::{Problem, StoreError};
 use super::records::{Page, RunQuery};
 use super::rows::{ATTEMPT_COLUMNS, AttemptRow, RunRow, run_columns};
 use super::statement::sql;
-use super::types::{DocumentText, Word};
+use super::types::{DocumentText, SqlInstant, Word, sql as types};
 use crate::clock::Instant;
 use crate::domain::failure::Failure;
 use crate::domain::identity::IdentityHash;
@@ -19,14 +19,29 @@ use crate::ids::{LeaseToken, RunId};
 
 // --- transitions -----------------------------------------------------------------------------------------------------
 
-/// A run, locked until the end of the transaction.
-pub async fn lock(conn: &mut Conn<'_>, run: RunId) -> Result<Option<Run>, Problem> {
-    const TEXT: &str = concat!("SELECT ", run_columns!(), " FROM operation_runs r WHERE r.id = $1");
-    const LOCKED: &str =
-        concat!("SELECT ", run_columns!(), " FROM operation_runs r WHERE r.id = $1 FOR NO KEY UPDATE");
-    let text = if conn.lock("lock").is_empty() { TEXT } else { LOCKED };
-    let row: Option<RunRow> = conn.row(sql(text).bind(run.0)).await?;
-    Ok(row.map(Run::from))
+#[derive(QueryableByName)]
+struct LockedRow {
+    #[diesel(embed)]
+    run: RunRow,
+    #[diesel(sql_type = Nullable<types::Instant>)]
+    at: Option<SqlInstant>,
+}
+
+/// A run, locked until the end of the transaction, and the time that decides.
+pub async fn lock(conn: &mut Conn<'_>, run: RunId) -> Result<Option<(Run, Instant)>, Problem> {
+    const TEXT: &str =
+        concat!("SELECT ", run_columns!(), ", NULL AS at FROM operation_runs r WHERE r.id = $1");
+    const LOCKED: &str = concat!(
+        "SELECT ",
+        run_columns!(),
+        ", clock_timestamp() AS at FROM operation_runs r WHERE r.id = $1 FOR NO KEY UPDATE"
+    );
+    let text = match conn.engine() {
+        Engine::Sqlite => TEXT,
+        Engine::Postgres => LOCKED,
+    };
+    let row: Option<LockedRow> = conn.row(sql(text).bind(run.0)).await?;
+    Ok(row.map(|row| (Run::from(row.run), conn.time(row.at))))
 }
 
 /// What a transition was decided on: it is written only while the row still shows it.
@@ -83,19 +98,30 @@ pub async fn save_completed(
 ) -> Result<bool, Problem> {
     let saved = save(conn, seen, run).await?;
     if saved {
-        abandon_adapters(conn, run.id, now).await?;
+        abandon_adapters(conn, run.id, run.operation, now).await?;
     }
     Ok(saved)
 }
 
-/// Closes the adapter runs that a run's attempts left open; how many.
-pub async fn abandon_adapters(conn: &mut Conn<'_>, run: RunId, now: Instant) -> Result<usize, Problem> {
+/// Closes the adapter runs that a run's attempts left open; how many. A fetch has snapshots, a restore also restore runs.
+pub async fn abandon_adapters(
+    conn: &mut Conn<'_>,
+    run: RunId,
+    operation: Operation,
+    now: Instant,
+) -> Result<usize, Problem> {
     const SNAPSHOTS: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
          WHERE operation_run_id = $2 AND state = 'building'";
     const RESTORES: &str = "UPDATE restore_runs SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
          WHERE operation_run_id = $2 AND state = 'building'";
-    let snapshots = conn.execute(sql(SNAPSHOTS).bind(now).bind(run.0)).await?;
-    Ok(snapshots + conn.execute(sql(RESTORES).bind(now).bind(run.0)).await?)
+    let mut closed = 0;
+    if operation != Operation::Reconcile {
+        closed += conn.execute(sql(SNAPSHOTS).bind(now).bind(run.0)).await?;
+    }
+    if operation == Operation::Restore {
+        closed += conn.execute(sql(RESTORES).bind(now).bind(run.0)).await?;
+    }
+    Ok(closed)
 }
 
 /// Completes a run in memory: the outcome, and whether it goes on holding its identity.

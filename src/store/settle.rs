@@ -114,8 +114,7 @@ pub async fn settle(backend: &Backend, lease: Lease, settlement: Settlement) -> 
     backend
         .write("settling an attempt", move |conn| {
             Box::pin(async move {
-                let now = conn.now().await?;
-                let Some(run) = lock(conn, lease.run_id).await? else { return Ok(Settled::Stale) };
+                let Some((run, now)) = lock(conn, lease.run_id).await? else { return Ok(Settled::Stale) };
                 if run.status == Status::Running && run.lease_token == lease.token {
                     return settle_live(conn, run, lease, settlement, now).await;
                 }
@@ -212,8 +211,7 @@ pub async fn request_cancel(backend: &Backend, run: RunId, by: &str) -> Result<C
     backend
         .write("cancelling a run", move |conn| {
             Box::pin(async move {
-                let now = conn.now().await?;
-                let Some(run) = lock(conn, run).await? else { return Ok(Cancel::NotFound) };
+                let Some((run, now)) = lock(conn, run).await? else { return Ok(Cancel::NotFound) };
                 match run.status {
                     Status::Completed => Ok(Cancel::AlreadyCompleted(run)),
                     Status::Running => mark_cancelled(conn, run, by, now).await.map(Cancel::Requested),

@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::backend::{Backend, Conn, Engine};
 use super::cursor::{after_id, after_policy, next_of, rows_of};
 use super::error::{Problem, StoreError};
-use super::lease::tenant_under;
+use super::lease::{Under, under};
 use super::records::{
     Coverage, Page, PageRequest, Policy, Snapshot, SnapshotEnd, SnapshotItem, SnapshotKind, StoredType,
 };
@@ -20,22 +20,30 @@ use super::types::{Document, DocumentText, SqlId, SqlInstant, Word, sql as types
 use crate::domain::assignment::{AssignmentsHash, PolicyChanges, PolicyKey};
 use crate::domain::counts::Counts;
 use crate::domain::run::{Lease, Outcome};
-use crate::ids::{RunId, SnapshotId, TenantId, WorkspaceId};
+use crate::ids::{LeaseToken, RunId, SnapshotId, TenantId, WorkspaceId};
 
 // --- writing ---------------------------------------------------------------------------------------------------------
 
-/// The tenant, while the lease is good and `snapshot` is the one that it builds.
+type Covered = BTreeMap<String, Coverage>;
+
+#[derive(QueryableByName)]
+struct CoverageRow {
+    #[diesel(sql_type = types::Document)]
+    coverage: Document<Covered>,
+}
+
+/// What has been covered, while the lease is good and `snapshot` is the one that it builds.
 async fn building(
     conn: &mut Conn<'_>,
     lease: Lease,
     snapshot: SnapshotId,
-) -> Result<Option<TenantId>, Problem> {
-    const TEXT: &str = "SELECT id AS n FROM snapshots \
+) -> Result<Option<(Under, Covered)>, Problem> {
+    const TEXT: &str = "SELECT coverage FROM snapshots \
          WHERE id = $1 AND operation_run_id = $2 AND lease_token = $3 AND state = 'building'";
-    let Some(tenant) = tenant_under(conn, lease).await? else { return Ok(None) };
+    let Some(under) = under(conn, lease).await? else { return Ok(None) };
     let statement = sql(TEXT).bind(snapshot.0).bind(lease.run_id.0).bind(lease.token.0);
-    let row: Option<NumberRow> = conn.row(statement).await?;
-    Ok(row.map(|_| tenant))
+    let row: Option<CoverageRow> = conn.row(statement).await?;
+    Ok(row.map(|row| (under, row.coverage.0)))
 }
 
 /// See [`super::Store::begin_snapshot`].
@@ -44,69 +52,59 @@ pub async fn begin(backend: &Backend, lease: Lease) -> Result<Option<SnapshotId>
          WHERE operation_run_id = $2 AND state = 'building' AND lease_token <> $3";
     const OPEN: &str = "SELECT id AS n FROM snapshots WHERE operation_run_id = $1 AND lease_token = $2";
     const NEW: &str = "INSERT INTO snapshots (operation_run_id, tenant_id, lease_token, state, outcome, created_at) \
-         VALUES ($1, $2, $3, 'building', 'pending', $4) RETURNING id AS n";
+         VALUES ($1, $2, $3, 'building', 'pending', $4) ON CONFLICT (operation_run_id, lease_token) DO NOTHING \
+         RETURNING id AS n";
     backend
         .write("beginning a snapshot", move |conn| {
             Box::pin(async move {
                 let (run, token) = (lease.run_id.0, lease.token.0);
-                let Some(tenant) = tenant_under(conn, lease).await? else { return Ok(None) };
-                let now = conn.now().await?;
-                conn.execute(sql(ABANDON).bind(now).bind(run).bind(token)).await?;
-                // Asked for a second time, as after a lost answer: the same snapshot.
-                let open: Option<NumberRow> = conn.row(sql(OPEN).bind(run).bind(token)).await?;
-                let row = match open {
+                let Some(Under { tenant, now }) = under(conn, lease).await? else { return Ok(None) };
+                if lease.token > LeaseToken::FIRST {
+                    conn.execute(sql(ABANDON).bind(now).bind(run).bind(token)).await?;
+                }
+                let new = conn.row(sql(NEW).bind(run).bind(tenant.0).bind(token).bind(now)).await?;
+                let row: Option<NumberRow> = match new {
                     Some(row) => Some(row),
-                    None => conn.row(sql(NEW).bind(run).bind(tenant.0).bind(token).bind(now)).await?,
+                    // Asked for a second time, as after a lost answer: the same snapshot.
+                    None => conn.row(sql(OPEN).bind(run).bind(token)).await?,
                 };
-                Ok(row.map(|row: NumberRow| SnapshotId(row.n)))
+                Ok(row.map(|row| SnapshotId(row.n)))
             })
         })
         .await
 }
 
-#[derive(QueryableByName)]
-struct CoverageRow {
-    #[diesel(sql_type = types::Document)]
-    coverage: Document<BTreeMap<String, Coverage>>,
-}
-
-/// See [`super::Store::write_type`].
-pub async fn write_type(
+/// See [`super::Store::write_types`].
+pub async fn write_types(
     backend: &Backend,
     lease: Lease,
     snapshot: SnapshotId,
-    reading: StoredType,
+    readings: Vec<StoredType>,
 ) -> Result<bool, StoreError> {
-    const COVERAGE: &str = "SELECT coverage FROM snapshots WHERE id = $1";
     const COVERED: &str = "UPDATE snapshots SET coverage = $1 WHERE id = $2";
     const CLEAR: &str = "DELETE FROM snapshot_items WHERE snapshot_id = $1 AND policy_type = $2";
     // Canonical bytes are made before the writer is taken.
-    let mut sets = Sets::default();
-    let items: Vec<WrittenItem> = reading
-        .policies
-        .into_iter()
-        .map(|policy| WrittenItem {
+    let (mut sets, mut items, mut read) = (Sets::default(), Vec::new(), Covered::new());
+    for StoredType { policy_type, coverage, policies } in readings {
+        items.extend(policies.into_iter().map(|policy| WrittenItem {
             hash: sets.add_hashed(&policy.assignments, policy.hash),
-            policy_type: reading.policy_type.clone(),
+            policy_type: policy_type.clone(),
             policy_id: policy.policy_id,
             name: policy.name,
-        })
-        .collect();
+        }));
+        read.insert(policy_type, coverage);
+    }
     backend
-        .write("storing what was read of a type", move |conn| {
+        .write("storing what was read", move |conn| {
             Box::pin(async move {
-                if building(conn, lease, snapshot).await?.is_none() {
+                let Some((Under { now, .. }, mut covered)) = building(conn, lease, snapshot).await? else {
                     return Ok(false);
+                };
+                for policy_type in read.keys().filter(|policy_type| covered.contains_key(*policy_type)) {
+                    conn.execute(sql(CLEAR).bind(snapshot.0).bind(policy_type.clone())).await?;
                 }
-                let row: Option<CoverageRow> = conn.row(sql(COVERAGE).bind(snapshot.0)).await?;
-                let mut coverage = row.map(|row| row.coverage.0).unwrap_or_default();
-                let again = coverage.insert(reading.policy_type.clone(), reading.coverage).is_some();
-                conn.execute(sql(COVERED).bind(DocumentText::of(&coverage)).bind(snapshot.0)).await?;
-                if again {
-                    let clear = sql(CLEAR).bind(snapshot.0).bind(reading.policy_type.clone());
-                    conn.execute(clear).await?;
-                }
-                let now = conn.now().await?;
+                covered.extend(read);
+                conn.execute(sql(COVERED).bind(DocumentText::of(&covered)).bind(snapshot.0)).await?;
                 sets.store(conn, now).await?;
                 write_items(conn, snapshot, items).await?;
                 Ok(true)
@@ -151,6 +149,9 @@ pub async fn write_items(
         }
         return Ok(());
     }
+    if items.is_empty() {
+        return Ok(());
+    }
     let mut columns: [Vec<String>; 4] = Default::default();
     for item in items {
         let [types, ids, names, hashes] = &mut columns;
@@ -186,8 +187,9 @@ pub async fn finish(
     backend
         .write("ending a snapshot", move |conn| {
             Box::pin(async move {
-                let Some(tenant) = building(conn, lease, snapshot).await? else { return Ok(false) };
-                let now = conn.now().await?;
+                let Some((Under { tenant, now }, _)) = building(conn, lease, snapshot).await? else {
+                    return Ok(false);
+                };
                 let statement = sql(END)
                     .bind(end.outcome.as_str())
                     .bind(DocumentText::of(&end.counts))

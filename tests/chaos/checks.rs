@@ -20,6 +20,8 @@ const OVERLAPPING: &str = "SELECT count(*) AS n FROM run_attempts a JOIN operati
 const CLAIMS_WITHOUT_ATTEMPT: &str = "SELECT count(*) AS n FROM operation_runs r WHERE r.lease_token <> \
      (SELECT count(*) FROM run_attempts a WHERE a.run_id = r.id)";
 
+const TRESPASSES: &str = "SELECT count(*) AS n FROM operation_runs WHERE initiator_name LIKE '%stranger%'";
+
 const UNFINISHED: &str = "SELECT count(*) AS n FROM operation_runs WHERE status <> 'completed'";
 
 impl World {
@@ -29,6 +31,7 @@ impl World {
         println!("answers: {:?}", book.answers);
         assert!(book.wrong.is_empty(), "answers that no client should get: {:#?}", book.wrong);
         assert!(book.accepted.len() > 10, "there was load: {:?}", book.answers);
+        assert_eq!(self.bed().database.number(TRESPASSES), 0, "no run by the token of another workspace");
         self.everything_ends().await;
         self.nothing_accepted_is_lost(book);
         let database = &self.bed().database;
@@ -44,6 +47,11 @@ impl World {
             let log = seat.log();
             let panics: Vec<_> = log.lines().filter(|line| line.contains("panicked at")).collect();
             assert!(panics.is_empty(), "{panics:#?}");
+            assert!(self.ground.needs.here || log.len() > 1_000, "the log is there: {log}");
+            assert!(
+                self.secrets().iter().all(|secret| !log.contains(*secret)),
+                "a secret is in the log: {log}"
+            );
         }
         self.bed().cli(&["doctor"]);
         println!("attempts: {:?}", self.attempts());

@@ -1,5 +1,6 @@
 //! Clients that ask for work while the world goes to pieces: fetches, restores, duplicates, reconciles, cancellations.
-//! They keep every answer that they got: what was accepted is owed to them.
+//! They keep every answer that they got: what was accepted is owed to them. Each also tries with the token of another
+//! workspace what that must never do.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -46,6 +47,7 @@ impl Load {
         for number in 0..CLIENTS {
             let asker = Asker {
                 daemons: (0..world.seats.len()).map(|seat| world.client(seat)).collect(),
+                strangers: (0..world.seats.len()).map(|seat| world.stranger(seat)).collect(),
                 workspace: world.workspace,
                 read: world.read.clone(),
                 restored: world.restored.clone(),
@@ -72,6 +74,8 @@ impl Load {
 
 struct Asker {
     daemons: Vec<Client>,
+    /// The same daemons, by a token of another workspace.
+    strangers: Vec<Client>,
     workspace: i64,
     read: Vec<i64>,
     restored: Vec<Restored>,
@@ -96,10 +100,11 @@ impl Asker {
                         self.submit(&daemon, same.clone()),
                     );
                 }
-                60..93 => {
+                60..91 => {
                     let request = self.restore();
                     self.submit(&daemon, request).await;
                 }
+                91..93 => self.trespass().await,
                 93..96 => self.ask_for(&daemon, "/reconcile", json!({"workspace_id": self.workspace})).await,
                 _ => self.cancel(&daemon).await,
             }
@@ -142,6 +147,20 @@ impl Asker {
         {
             self.wrong(&answer);
         }
+    }
+
+    /// Asks for a run of a tenant of another workspace, which must not be there for that token, whatever is broken.
+    async fn trespass(&mut self) {
+        let (request, daemon) = (self.fetch(true), self.moments.one_of(&self.strangers).clone());
+        let answer = tokio::time::timeout(PATIENCE, daemon.try_post("/runs", request)).await;
+        let answer = answer.ok().and_then(Result::ok);
+        let word = match answer.as_ref().map(|answer| answer.status) {
+            Some(404) => "trespass refused",
+            Some(503) | None => "trespass unheard",
+            Some(_) => return self.wrong(&answer.expect("it has a status")),
+        };
+        let mut book = self.book.lock().expect("nobody panics with the book in hand");
+        *book.answers.entry(word.to_owned()).or_default() += 1;
     }
 
     fn note(&self, answer: Option<Answer>) {

@@ -61,6 +61,10 @@ impl Seat {
         bed.client(self.address)
     }
 
+    pub fn client_with(&self, token: &str) -> Client {
+        Client::new(&format!("http://{}", self.address), token)
+    }
+
     fn launch(&self, bed: &Bed) -> Process {
         let launch = Launch {
             address: self.address,

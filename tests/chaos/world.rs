@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use atlasd::sandbox::config::CLIENT_SECRET;
 use atlasd::sandbox::{Policies, SandboxConfig, TenantSpec};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -123,6 +124,8 @@ pub struct World {
     // ORDER: the daemons first.
     pub seats: Vec<Seat>,
     pub workspace: i64,
+    /// A token of another workspace.
+    foreign_token: String,
     pub read: Vec<i64>,
     pub restored: Vec<Restored>,
     pub ground: Ground,
@@ -144,7 +147,8 @@ impl World {
             seat.recovered(&ground.bed).await;
             seats.push(seat);
         }
-        let mut world = Self { seats, workspace: 0, read: Vec::new(), restored: Vec::new(), ground };
+        let (read, restored, foreign_token) = (Vec::new(), Vec::new(), String::new());
+        let mut world = Self { seats, workspace: 0, foreign_token, read, restored, ground };
         world.furnish().await;
         world
     }
@@ -153,6 +157,9 @@ impl World {
         let client = self.client(0);
         let workspace = client.workspace("contoso").await;
         self.workspace = workspace;
+        client.workspace("fabrikam").await;
+        let token = ["token", "create", "--name", "stranger", "--role", "admin", "--workspace", "fabrikam"];
+        self.foreign_token = self.bed().cli(&token);
         for index in 0..READ {
             self.read.push(client.tenant(workspace, directory(index)).await);
         }
@@ -185,6 +192,15 @@ impl World {
 
     pub fn client(&self, seat: usize) -> Client {
         self.seats[seat].client(self.bed())
+    }
+
+    pub fn stranger(&self, seat: usize) -> Client {
+        self.seats[seat].client_with(&self.foreign_token)
+    }
+
+    /// What no log may hold.
+    pub fn secrets(&self) -> [&str; 3] {
+        [&self.bed().token, &self.foreign_token, CLIENT_SECRET]
     }
 
     pub fn cluster(&self) -> &Cluster {

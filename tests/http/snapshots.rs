@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use atlasd::config::{CloudConfig, CredentialConfig};
+use atlasd::config::{CloudConfig, Config, CredentialConfig};
 use atlasd::sandbox::config::{CLIENT_ID, CLIENT_SECRET, SINGLE_TENANT};
 use atlasd::sandbox::{Sandbox, SandboxConfig};
 use atlasd::store::Role;
@@ -24,6 +24,11 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With a configuration that is changed.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let starting = Sandbox::start(SandboxConfig::single(60), ([127, 0, 0, 1], 0).into());
         let runtime = tokio::runtime::Runtime::new().expect("the test can have threads");
         let sandbox = runtime.block_on(starting).expect("the sandbox starts");
@@ -42,6 +47,7 @@ impl Scene {
                 private_key_file: None,
             };
             config.credentials.insert("sandbox".to_owned(), credential);
+            change(config);
         });
         let token = daemon.token(Role::Admin, None);
         let workspace = daemon.workspace(&token, "contoso");

@@ -10,7 +10,7 @@ use super::Coverage;
 use crate::clock::Instant;
 use crate::domain::assignment::{AssignmentSet, AssignmentsHash};
 use crate::domain::counts::Counts;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Code, Failure};
 use crate::domain::restore::{ItemState, Widening};
 use crate::domain::run::Outcome;
 
@@ -69,6 +69,19 @@ pub struct RestoreItem {
     pub sent_at: Option<Instant>,
     /// When it last changed.
     pub updated_at: Instant,
+}
+
+/// How many items of a restore are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemTally {
+    /// How far the restore got with them.
+    pub state: ItemState,
+    /// In which ways they widen.
+    pub widens: Vec<Widening>,
+    /// Why they failed.
+    pub code: Option<Code>,
+    /// How many.
+    pub count: u64,
 }
 
 /// A snapshot to import.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::super::backend::{Backend, Conn};
 use super::super::error::{Problem, StoreError};
-use super::super::lease::tenant_under;
+use super::super::lease::{Under, under};
 use super::super::records::RestoreEnd;
 use super::super::rows::NumberRow;
 use super::super::statement::sql;
@@ -25,8 +25,7 @@ pub async fn begin(backend: &Backend, lease: Lease, dry_run: bool) -> Result<Opt
         .write("beginning a restore", move |conn| {
             Box::pin(async move {
                 let (run, token) = (lease.run_id.0, lease.token.0);
-                let Some(tenant) = tenant_under(conn, lease).await? else { return Ok(None) };
-                let now = conn.now().await?;
+                let Some(Under { tenant, now }) = under(conn, lease).await? else { return Ok(None) };
                 conn.execute(sql(ABANDON).bind(now).bind(run).bind(token)).await?;
                 // Asked for a second time, as after a lost answer: the same restore run.
                 let open: Option<NumberRow> = conn.row(sql(OPEN).bind(run).bind(token)).await?;
@@ -76,10 +75,7 @@ pub async fn finish(
     backend
         .write("ending a restore", move |conn| {
             Box::pin(async move {
-                if tenant_under(conn, lease).await?.is_none() {
-                    return Ok(false);
-                }
-                let now = conn.now().await?;
+                let Some(Under { now, .. }) = under(conn, lease).await? else { return Ok(false) };
                 let statement = sql(END)
                     .bind(end.outcome.as_str())
                     .bind(DocumentText::of(&end.counts))

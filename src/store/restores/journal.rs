@@ -2,7 +2,7 @@
 
 use super::super::backend::{Backend, Conn};
 use super::super::error::{Problem, StoreError};
-use super::super::lease::tenant_under;
+use super::super::lease::{Under, under};
 use super::super::records::ItemEnd;
 use super::super::rows::{NumberRow, item_state_word};
 use super::super::sets::Sets;
@@ -58,10 +58,7 @@ pub async fn plan_items(
     backend
         .write("storing a plan", move |conn| {
             Box::pin(async move {
-                if tenant_under(conn, lease).await?.is_none() {
-                    return Ok(false);
-                }
-                let now = conn.now().await?;
+                let Some(Under { now, .. }) = under(conn, lease).await? else { return Ok(false) };
                 sets.store(conn, now).await?;
                 for item in items {
                     plan_item(conn, lease, item, now).await?;
@@ -115,10 +112,7 @@ pub async fn mark_sent(
     backend
         .write("announcing a write", move |conn| {
             Box::pin(async move {
-                if tenant_under(conn, lease).await?.is_none() {
-                    return Ok(None);
-                }
-                let now = conn.now().await?;
+                let Some(Under { now, .. }) = under(conn, lease).await? else { return Ok(None) };
                 sets.store(conn, now).await?;
                 let statement = sql(TEXT)
                     .bind(base)
@@ -150,10 +144,7 @@ pub async fn mark_item(
     backend
         .write("ending an item", move |conn| {
             Box::pin(async move {
-                if tenant_under(conn, lease).await?.is_none() {
-                    return Ok(false);
-                }
-                let now = conn.now().await?;
+                let Some(Under { now, .. }) = under(conn, lease).await? else { return Ok(false) };
                 sets.store(conn, now).await?;
                 Ok(end_item(conn, lease, &policy, &end, verified.clone(), now).await?
                     || has_ended_so(conn, lease, policy, &end, verified).await?)

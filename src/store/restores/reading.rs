@@ -8,10 +8,10 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::super::backend::Backend;
 use super::super::cursor::{after_policy, next_of, rows_of};
 use super::super::error::{Problem, StoreError};
-use super::super::records::{Page, PageRequest, RestoreItem};
+use super::super::records::{ItemTally, Page, PageRequest, RestoreItem};
 use super::super::rows::{instant, item_state_word};
 use super::super::sets::parsed;
-use super::super::statement::sql;
+use super::super::statement::{Statement, sql};
 use super::super::types::{Document, SqlInstant, Word, sql as types};
 use crate::domain::assignment::{AssignmentSet, AssignmentsHash, PolicyKey};
 use crate::domain::failure::{Code, Failure};
@@ -118,6 +118,31 @@ struct ShownRow {
     wanted: Option<String>,
 }
 
+/// A select of items with their sets, up to its further conditions.
+const SHOWN: &str = concat!(
+    "SELECT ",
+    item_columns!(),
+    ", b.assignments AS base, w.assignments AS wanted FROM restore_items i \
+     LEFT JOIN assignment_sets b ON b.hash = i.base_hash \
+     LEFT JOIN assignment_sets w ON w.hash = i.wanted_hash \
+     WHERE i.operation_run_id = $1"
+);
+
+async fn listed(backend: &Backend, statement: Statement) -> Result<Vec<RestoreItem>, StoreError> {
+    const OPERATION: &str = "listing a restore's items";
+    let rows: Vec<ShownRow> =
+        backend.read(OPERATION, move |conn| Box::pin(async move { conn.rows(statement).await })).await?;
+    let items: Result<Vec<RestoreItem>, Problem> = rows.into_iter().map(shown).collect();
+    items.map_err(|problem| problem.during(OPERATION))
+}
+
+fn push_state(statement: &mut Statement, state: Option<ItemState>) {
+    if let Some(state) = state {
+        statement.push(" AND i.state = ");
+        statement.push_value(item_state_word(state));
+    }
+}
+
 /// See [`super::super::Store::restore_items`].
 pub async fn items(
     backend: &Backend,
@@ -125,29 +150,67 @@ pub async fn items(
     state: Option<ItemState>,
     page: PageRequest,
 ) -> Result<Page<RestoreItem>, StoreError> {
-    const OPERATION: &str = "listing a restore's items";
-    const TEXT: &str = concat!(
-        "SELECT ",
-        item_columns!(),
-        ", b.assignments AS base, w.assignments AS wanted FROM restore_items i \
-         LEFT JOIN assignment_sets b ON b.hash = i.base_hash \
-         LEFT JOIN assignment_sets w ON w.hash = i.wanted_hash \
-         WHERE i.operation_run_id = $1 AND (i.policy_type, i.policy_id) > ($2, $3)"
-    );
     let (after_type, after_id) = after_policy(page.cursor.as_deref())?.unwrap_or_default();
-    let mut statement = sql(TEXT).bind(run.0).bind(after_type).bind(after_id);
-    if let Some(state) = state {
-        statement.push(" AND i.state = ");
-        statement.push_value(item_state_word(state));
-    }
+    let mut statement = sql(SHOWN).bind(run.0).bind(after_type).bind(after_id);
+    statement.push(" AND (i.policy_type, i.policy_id) > ($2, $3)");
+    push_state(&mut statement, state);
     statement.push(" ORDER BY i.policy_type, i.policy_id LIMIT ");
     statement.push_value(rows_of(page.limit));
-    let rows: Vec<ShownRow> =
-        backend.read(OPERATION, move |conn| Box::pin(async move { conn.rows(statement).await })).await?;
-    let items: Result<Vec<RestoreItem>, Problem> = rows.into_iter().map(shown).collect();
-    let items = items.map_err(|problem| problem.during(OPERATION))?;
+    let items = listed(backend, statement).await?;
     let key = |item: &RestoreItem| (item.policy_type.clone(), item.policy_id.clone());
     Ok(next_of(items, page.limit, key))
+}
+
+/// See [`super::super::Store::restore_items_to_review`].
+pub async fn to_review(
+    backend: &Backend,
+    run: RunId,
+    state: Option<ItemState>,
+    limit: usize,
+) -> Result<(Vec<RestoreItem>, bool), StoreError> {
+    // Guarded is what widens in any other way than by a target that is added (`domain::restore::widening::guarded`).
+    const ORDER: &str = " ORDER BY CASE WHEN i.state = 'failed' THEN 0 \
+         WHEN replace(CAST(i.widens AS text), '\"target_added\"', '') LIKE '%\"%' THEN 1 ELSE 2 END, \
+         i.policy_type, i.policy_id LIMIT ";
+    let mut statement = sql(SHOWN).bind(run.0);
+    statement.push(" AND i.state <> 'skipped'");
+    push_state(&mut statement, state);
+    statement.push(ORDER);
+    statement.push_value(rows_of(limit));
+    let mut items = listed(backend, statement).await?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Ok((items, more))
+}
+
+#[derive(QueryableByName)]
+struct TallyRow {
+    #[diesel(sql_type = Text)]
+    state: Word<ItemState>,
+    #[diesel(sql_type = types::Document)]
+    widens: Document<Vec<Widening>>,
+    #[diesel(sql_type = Nullable<Text>)]
+    code: Option<Word<Code>>,
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+/// See [`super::super::Store::restore_tally`].
+pub async fn tally(backend: &Backend, run: RunId) -> Result<Vec<ItemTally>, StoreError> {
+    const TEXT: &str = "SELECT i.state, i.widens, i.code, count(*) AS n FROM restore_items i \
+         WHERE i.operation_run_id = $1 GROUP BY i.state, i.widens, i.code";
+    let rows: Vec<TallyRow> = backend
+        .read("counting a restore's items", move |conn| {
+            Box::pin(async move { conn.rows(sql(TEXT).bind(run.0)).await })
+        })
+        .await?;
+    let tally = rows.into_iter().map(|row| ItemTally {
+        state: row.state.0,
+        widens: row.widens.0,
+        code: row.code.map(|Word(code)| code),
+        count: u64::try_from(row.n).unwrap_or(0),
+    });
+    Ok(tally.collect())
 }
 
 fn shown(row: ShownRow) -> Result<RestoreItem, Problem> {

@@ -43,9 +43,10 @@ pub async fn replaced_snapshot(backend: &Backend, run: RunId) -> Result<Option<S
         .write("storing what a restore replaced", move |conn| {
             Box::pin(async move {
                 // Locked: retention cannot remove it until the snapshot refers to it.
-                let run = lock(conn, run).await?.filter(|run| run.status == Status::Completed);
-                let Some(run) = run else { return Ok(()) };
-                make(conn, &run).await
+                match lock(conn, run).await? {
+                    Some((run, _)) if run.status == Status::Completed => make(conn, &run).await,
+                    _ => Ok(()),
+                }
             })
         })
         .await?;
