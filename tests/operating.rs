@@ -135,6 +135,40 @@ fn the_manual_says_what_to_do_about_every_alert() {
 }
 
 #[test]
+fn the_debian_package_brings_what_its_script_makes() {
+    let script = read("packaging/debian/build");
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().expect("a list");
+    let assets: Vec<(&str, &str)> = assets
+        .iter()
+        .map(|asset| (asset[0].as_str().expect("a source"), asset[1].as_str().expect("a place")))
+        .collect();
+    for place in ["usr/share/man/man1/", "usr/share/bash-completion/completions/atlasd"] {
+        assert!(assets.iter().any(|(_, to)| *to == place), "{place} is in no package");
+    }
+    for (source, _) in assets {
+        let made = source.strip_prefix("target/debian-files/").and_then(|file| file.split(['/', '.']).nth(1));
+        match made {
+            Some("*") => assert!(script.contains("man \"$made/man\""), "{source}"),
+            Some(shell) => assert!(script.contains(&format!(" {shell}")), "{source}"),
+            None if source.starts_with("target/") => {}
+            None => {
+                let folder = source.trim_end_matches("*.md");
+                assert!(path(folder).exists(), "{source} is not there");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_container_listens_where_it_can_be_reached() {
+    let file = read("packaging/Containerfile");
+    assert!(file.contains("ATLASD_LISTEN=0.0.0.0:7717"), "on its loopback nobody outside reaches it");
+    let manual = read("docs/operating.md");
+    assert!(manual.contains("-e ATLASD_BEHIND_PROXY=1"), "without TLS it refuses to listen there");
+}
+
+#[test]
 fn the_unit_waits_for_the_daemon_and_gives_it_little() {
     let unit = read("packaging/atlasd.service");
     for line in [

@@ -348,8 +348,13 @@ fn configuration_keys(text: &str) -> Vec<Key> {
 fn every_page_of_the_manual_is_in_its_summary() {
     let reason = "a page that nothing leads to is read by nobody";
     let summary = read("docs/SUMMARY.md");
-    let listed: BTreeSet<String> = links(&summary.text).into_iter().map(|(_, target)| target).collect();
     let mut findings = Findings::default();
+    let mut listed = BTreeSet::new();
+    for (line, target) in links(&summary.text) {
+        if !listed.insert(target.clone()) {
+            findings.add(&summary.name, line, &format!("`{target}` is listed twice"), "mdBook refuses that");
+        }
+    }
     for path in entries(&root().join("docs")) {
         let name = last_part(&path);
         if name.ends_with(".md") && name != "SUMMARY.md" && !listed.contains(&name) {

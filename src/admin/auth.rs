@@ -26,7 +26,7 @@ use super::session::{self, SessionId};
 use crate::domain::audit::{Asker, Via};
 use crate::ids::WorkspaceId;
 use crate::intake::Initiator;
-use crate::store::{ApiToken, Role, StoreError};
+use crate::store::{ApiToken, Role, SessionLook, StoreError};
 
 /// LIMIT: known tokens in memory. A full cache is emptied and fills again.
 const TOKENS_MAX: usize = 10_000;
@@ -98,6 +98,22 @@ impl TokenCache {
         Self { ttl, known: Arc::default() }
     }
 
+    /// The same for a look that is no use: who was found is not remembered, or a use that follows would find it here
+    /// and be noted nowhere.
+    pub(super) async fn recheck(
+        &self,
+        sha256: [u8; 32],
+        place: &Place<'_>,
+        look: impl AsyncFnOnce() -> Result<Option<ApiToken>, StoreError>,
+    ) -> Result<Option<Arc<Principal>>, Problem> {
+        let now = Instant::now();
+        let (found, is_news) = self.find(sha256, place, now, look).await?;
+        if is_news && found.is_none() {
+            self.note(sha256, None, now);
+        }
+        Ok(found)
+    }
+
     /// The caller behind a hash; `look` asks the ledger, unless too many from the same place were unknown.
     pub(super) async fn principal(
         &self,
@@ -106,8 +122,23 @@ impl TokenCache {
         look: impl AsyncFnOnce() -> Result<Option<ApiToken>, StoreError>,
     ) -> Result<Option<Arc<Principal>>, Problem> {
         let now = Instant::now();
+        let (found, is_news) = self.find(sha256, place, now, look).await?;
+        if is_news {
+            self.note(sha256, found.clone(), now);
+        }
+        Ok(found)
+    }
+
+    /// The caller behind a hash, and whether that is of the ledger.
+    async fn find(
+        &self,
+        sha256: [u8; 32],
+        place: &Place<'_>,
+        now: Instant,
+        look: impl AsyncFnOnce() -> Result<Option<ApiToken>, StoreError>,
+    ) -> Result<(Option<Arc<Principal>>, bool), Problem> {
         if let Some(principal) = self.fresh(&sha256, now) {
-            return Ok(Some(principal));
+            return Ok((Some(principal), false));
         }
         if !self.was_known(&sha256) {
             place.check(now)?;
@@ -116,8 +147,7 @@ impl TokenCache {
         if found.is_none() {
             place.failed(now);
         }
-        self.note(sha256, found.clone(), now);
-        Ok(found)
+        Ok((found, true))
     }
 
     /// Whether it was good when it was last looked for, however long ago.
@@ -154,12 +184,26 @@ pub(super) struct Place<'a> {
     state: &'a AdminState,
     /// `None` for whom nothing is counted: a reader that was let in before.
     address: Option<IpAddr>,
+    /// Whether somebody asks, or what was left open asks by itself.
+    look: SessionLook,
+}
+
+/// What a page sends with the requests that it makes by itself.
+const REFRESH: &str = "x-atlasd-refresh";
+/// What a page keeps open, and opens again by itself.
+const STREAM: &str = "/api/v1/events";
+
+/// Whether a request is a use of its session.
+fn look_of(request: &HttpRequest) -> SessionLook {
+    let is_by_itself = request.headers().contains_key(REFRESH) || request.path() == STREAM;
+    if is_by_itself { SessionLook::Recheck } else { SessionLook::Use }
 }
 
 impl<'a> Place<'a> {
     /// Where a request comes from.
     pub(super) fn of(state: &'a AdminState, request: &HttpRequest) -> Self {
-        Self { state, address: peer::of(request, state.config().http.behind_proxy) }
+        let address = peer::of(request, state.config().http.behind_proxy);
+        Self { state, address, look: look_of(request) }
     }
 
     /// Who signs in from there.
@@ -172,9 +216,14 @@ impl<'a> Place<'a> {
         self.state
     }
 
-    /// Nowhere that is counted.
+    /// Nowhere that is counted: a stream that looks whether its reader may stay.
     pub(super) fn inside(state: &'a AdminState) -> Self {
-        Self { state, address: None }
+        Self { state, address: None, look: SessionLook::Recheck }
+    }
+
+    /// Whether a session is used from there, or only looked at.
+    pub(super) fn look(&self) -> SessionLook {
+        self.look
     }
 
     /// Refuses an address that had too many failures.
@@ -391,6 +440,18 @@ mod tests {
 
     fn principal(role: Role, workspace: Option<i64>) -> Arc<Principal> {
         Arc::new(Principal { name: "t".to_owned(), role, workspace: workspace.map(WorkspaceId) })
+    }
+
+    #[test]
+    fn what_a_page_asks_by_itself_is_no_use_of_its_session() {
+        let look = |request: TestRequest| look_of(&request.to_http_request());
+        assert_eq!(look(TestRequest::with_uri("/runs")), SessionLook::Use);
+        assert_eq!(look(TestRequest::with_uri("/runs").insert_header((REFRESH, "1"))), SessionLook::Recheck);
+        assert_eq!(look(TestRequest::with_uri("/api/v1/events?run_id=7")), SessionLook::Recheck);
+        assert!(
+            include_str!("web/assets/atlasd.js").contains(&format!("\"{REFRESH}\": \"1\"")),
+            "the page says so"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The stream of events as server-sent events (SPEC section 10).
 //!
 //! A reader is held open by the server, so its token is looked up again each `events.heartbeat`: one that was withdrawn
-//! is told nothing more. A client that has gone is noticed by what cannot be written to it: its place comes back with
+//! is told nothing more. Such a look is no use of a session: a page that was left open does not keep itself signed in. A client that has gone is noticed by what cannot be written to it: its place comes back with
 //! the next events, or after two heartbeats.
 
 use std::convert::Infallible;

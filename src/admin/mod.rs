@@ -114,6 +114,8 @@ pub struct AdminState {
     pub directory: Directory,
     /// The configuration as it is now.
     config: Arc<RwLock<Arc<Config>>>,
+    /// The OpenAPI document of that configuration.
+    document: Arc<RwLock<openapi::Document>>,
     /// Tokens seen a moment ago.
     pub tokens: TokenCache,
     /// Sessions seen a moment ago.
@@ -132,11 +134,13 @@ impl AdminState {
         let tokens = TokenCache::new(*config.http.token_cache);
         let sessions = TokenCache::new(*config.http.token_cache);
         let store = handle.store().clone();
+        let document = openapi::Document::generate(&config);
         Self {
             handle,
             store,
             directory,
             config: Arc::new(RwLock::new(config)),
+            document: Arc::new(RwLock::new(document)),
             tokens,
             sessions,
             brake: Brake::default(),
@@ -150,14 +154,21 @@ impl AdminState {
         self.config.read().expect("no code panics while it holds this lock").clone()
     }
 
+    /// The OpenAPI document as it is now.
+    fn document(&self) -> openapi::Document {
+        self.document.read().expect("no code panics while it holds this lock").clone()
+    }
+
     /// Whether every change is refused.
     pub fn is_read_only(&self) -> bool {
         self.config().http.read_only
     }
 
-    /// Takes over another configuration (SIGHUP): limits, clouds and credentials. What the server was started with
+    /// Takes over another configuration (SIGHUP): limits (and the document that names them), clouds and credentials. What the server was started with
     /// (workers, sizes, time-outs) stays.
     pub fn reload(&self, config: Arc<Config>) {
+        let document = openapi::Document::generate(&config);
+        *self.document.write().expect("no code panics while it holds this lock") = document;
         *self.config.write().expect("no code panics while it holds this lock") = config;
     }
 }
@@ -180,7 +191,6 @@ pub fn start(
     tls: Option<&Tls>,
 ) -> std::io::Result<(Server, ServerHandle)> {
     let parts = Parts {
-        document: Data::new(openapi::Document::generate(&state.config())),
         state: Data::new(state),
         body_bytes_max: config.body_bytes_max,
         client_timeout: *config.client_timeout,
@@ -210,7 +220,6 @@ pub fn start(
 #[derive(Clone)]
 struct Parts {
     state: Data<AdminState>,
-    document: Data<openapi::Document>,
     body_bytes_max: usize,
     client_timeout: Duration,
 }
@@ -218,7 +227,6 @@ struct Parts {
 impl Parts {
     fn configure(&self, app: &mut ServiceConfig) {
         app.app_data(self.state.clone())
-            .app_data(self.document.clone())
             .app_data(PayloadConfig::new(self.body_bytes_max))
             .app_data(BodyTimeout(self.client_timeout))
             .app_data(PathConfig::default().error_handler(problem::of_path));

@@ -14,7 +14,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_actix_web::AppExt;
 
-use super::routes;
+use super::{AdminState, routes};
 use crate::config::Config;
 
 /// What is not said at a handler.
@@ -61,11 +61,12 @@ impl utoipa::Modify for Bearer {
     }
 }
 
-/// The document as it is served.
+/// The document as it is served. Clones share it.
+#[derive(Clone)]
 pub struct Document(web::Bytes);
 
 impl Document {
-    /// Generates it once; workers share it.
+    /// Generates it, with the limits of a configuration.
     pub fn generate(config: &Config) -> Self {
         Self(generate(config).to_string().into())
     }
@@ -136,8 +137,8 @@ fn tell_in_one_sentence(operation: &mut Value) {
     responses((status = 200, body = serde_json::Value, description = "This document"))
 )]
 #[get("/api/v1/openapi.json")]
-pub(super) async fn serve(document: web::Data<Document>) -> HttpResponse {
-    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(document.0.clone())
+pub(super) async fn serve(state: web::Data<AdminState>) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(state.document().0)
 }
 
 #[cfg(test)]

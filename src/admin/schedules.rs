@@ -234,6 +234,9 @@ pub(super) async fn update(
 ) -> Result<HttpResponse, Problem> {
     let before = changeable(&state, &caller.0, *id).await?;
     let change = checked_change(&before, change.0)?;
+    if let Some(inputs) = &change.inputs {
+        scheduled::check_named(&state.store, before.tenant_id, before.operation, inputs).await?;
+    }
     let now = state.store.change_schedule(before.id, change).await?;
     let now = now.ok_or_else(|| Problem::not_found(Missing::Schedule))?;
     tracing::info!(by = %caller.0.name, schedule.id = now.id.0, enabled = now.enabled, "schedule changed");
@@ -310,6 +313,7 @@ async fn checked(state: &AdminState, caller: &Principal, asked: AddSchedule) -> 
     let inputs = scheduled::inputs(operation, has_tenant, &asked.inputs)?;
     let (workspace_id, tenant_id) =
         scope(state, caller, asked.workspace_id, asked.tenant_id, asked.tenant_external_id).await?;
+    scheduled::check_named(&state.store, tenant_id, operation, &inputs).await?;
     Ok(NewSchedule {
         workspace_id,
         tenant_id,

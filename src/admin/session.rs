@@ -30,7 +30,7 @@ use super::problem::Problem;
 use crate::config::Config;
 use crate::domain::audit::Via;
 use crate::ids::random_bytes;
-use crate::store::SessionLimits;
+use crate::store::{SessionLimits, SessionLook};
 
 /// The cookie that holds a session's id.
 pub const COOKIE: &str = "atlasd_session";
@@ -132,8 +132,12 @@ pub(super) async fn principal(
     session: SessionId,
 ) -> Result<Option<Arc<Principal>>, Problem> {
     let (sha256, state) = (session.sha256(), place.state());
-    let limits = limits(&state.config());
-    state.sessions.principal(sha256, place, async || state.store.session(sha256, limits).await).await
+    let (limits, look) = (limits(&state.config()), place.look());
+    let ask = async || state.store.session(sha256, limits, look).await;
+    match look {
+        SessionLook::Use => state.sessions.principal(sha256, place, ask).await,
+        SessionLook::Recheck => state.sessions.recheck(sha256, place, ask).await,
+    }
 }
 
 /// Whether a method changes nothing.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::AdminState;
 use super::auth::{Principal, Viewer};
 use super::problem::Problem;
-use crate::actors::SystemReport;
+use crate::actors::{ActorReport, SystemReport};
 use crate::ids::TenantId;
 use crate::store::Instance;
 
@@ -20,7 +20,8 @@ pub(super) struct SystemBody {
     instances: Vec<Instance>,
 }
 
-/// Shows the actor tree of the instance that answers, and all instances.
+/// Shows the actor tree of the instance that answers, and all instances. A token that is bound to a workspace sees no
+/// tenant of others, and of actors that work for all workspaces neither queue nor last pass.
 #[utoipa::path(
     operation_id = "show_system",
     tag = "system",
@@ -45,8 +46,17 @@ pub(super) async fn visible_system(
     let mut report = state.handle.system().await;
     if caller.workspace.is_some() {
         hide_foreign_tenants(state, caller, &mut report).await?;
+        report.actors.iter_mut().filter(|actor| tenant_of(&actor.name).is_none()).for_each(hide_counts);
     }
     Ok((report, instances))
+}
+
+/// What an actor does for all workspaces together tells how much the others do: a caller that is bound to one sees that
+/// it lives, and how it is.
+fn hide_counts(actor: &mut ActorReport) {
+    actor.queue = 0;
+    actor.last_pass_at = None;
+    actor.last_pass = None;
 }
 
 /// A tenant's actor tells that the tenant exists and is at work: it is shown to those who see the tenant.

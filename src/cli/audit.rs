@@ -74,7 +74,7 @@ impl List {
         query.extend(texts.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
         let answer = client.get("/audit", &query).await?;
         let lines = answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-        output::list(self.output.output, &lines, &HEADERS, row)
+        output::list_with(self.output.output, &lines, &HEADERS, &["VIA", "FROM"], row)
     }
 }
 

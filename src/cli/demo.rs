@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::settings::{self, EndpointArgs, ListenArgs};
-use super::signals::Signals;
-use super::verdicts::{FollowArgs, conclude, request_all};
+use super::signals::{Reread, Signals};
+use super::verdicts::{Answered, FollowArgs, conclude, request_all};
 use super::views::{self, RunView, TenantView, text};
 use super::{CliError, Global, output, seed, selectors, token};
 use crate::config::{CloudConfig, Config, CredentialConfig, TlsConfig};
@@ -48,9 +48,6 @@ impl Demo {
     /// An address or directory that cannot be used; a tour that does not go as it should.
     pub fn run(&self, global: &Global) -> Result<(), CliError> {
         let mut config = settings::config(global)?;
-        self.endpoint.apply(&mut config);
-        // The tour speaks plain HTTP, on the loopback.
-        config.tls = TlsConfig::default();
         let _traces =
             telemetry::start(LOG, &config.telemetry).map_err(|error| CliError::Usage(error.to_string()))?;
         if global.database_url.is_some() {
@@ -78,7 +75,8 @@ impl Demo {
         let sandbox = runtime
             .block_on(Sandbox::start(sandbox_config, any_port))
             .map_err(CliError::server("start the sandbox"))?;
-        let config = configured(config, &sandbox.url(), &directory, credential)?;
+        let amendment = Amendment::new(self.endpoint, sandbox.url(), &directory, credential)?;
+        amendment.apply(&mut config);
         let url = DatabaseUrl::Sqlite(directory.path().join("atlasd.db"));
         let database = url.to_string();
         let mut options = DaemonOptions::new(config, url, listen.to_string());
@@ -88,6 +86,8 @@ impl Demo {
 
         let store = daemon.handle().store().clone();
         let token = runtime.block_on(async {
+            // The passes of its start, of which a fresh ledger needs none: the first run is to be the tour's.
+            daemon.settled().await;
             seed::plant(&store).await.map_err(CliError::store("seed the ledger"))?;
             // A kept ledger has the names of earlier demos.
             let name = format!("demo-{}", hex::encode(random_bytes::<4>()));
@@ -99,7 +99,8 @@ impl Demo {
         match done {
             Some(done) if !self.once => {
                 output::print(&what_next(&address, &database, &token, &done))?;
-                signals.run(daemon, settings::config_path(global), self.endpoint)?;
+                let amend = Box::new(move |config: &mut _| amendment.apply(config));
+                signals.run(daemon, Reread { path: settings::config_path(global), amend })?;
             }
             // Stopped in the middle of the tour, or asked to end after it.
             _ => daemon.stop().map_err(CliError::server("stop the daemon"))?,
@@ -139,27 +140,42 @@ impl Drop for DataDir {
     }
 }
 
-/// The sandbox as a cloud, its application as a credential.
-fn configured(
-    mut config: Config,
-    sandbox_url: &str,
-    directory: &DataDir,
-    (client_id, secret): (String, SecretString),
-) -> Result<Config, CliError> {
-    let secret_file = directory.path().join("sandbox-secret");
-    std::fs::write(&secret_file, secret.expose_secret())
-        .map_err(CliError::io("write the sandbox's secret"))?;
-    let cloud = CloudConfig { login_url: sandbox_url.to_owned(), graph_url: sandbox_url.to_owned() };
-    let credential = CredentialConfig {
-        client_id,
-        client_secret_env: None,
-        client_secret_file: Some(secret_file),
-        certificate_file: None,
-        private_key_file: None,
-    };
-    config.clouds.insert(seed::SANDBOX.to_owned(), cloud);
-    config.credentials.insert(seed::SANDBOX.to_owned(), credential);
-    Ok(config)
+/// What the demo adds to the configuration, at its start and each time that the file is read again: the sandbox as a
+/// cloud, its application as a credential.
+struct Amendment {
+    endpoint: EndpointArgs,
+    cloud: CloudConfig,
+    credential: CredentialConfig,
+}
+
+impl Amendment {
+    fn new(
+        endpoint: EndpointArgs,
+        sandbox_url: String,
+        directory: &DataDir,
+        (client_id, secret): (String, SecretString),
+    ) -> Result<Self, CliError> {
+        let secret_file = directory.path().join("sandbox-secret");
+        std::fs::write(&secret_file, secret.expose_secret())
+            .map_err(CliError::io("write the sandbox's secret"))?;
+        let cloud = CloudConfig { login_url: sandbox_url.clone(), graph_url: sandbox_url };
+        let credential = CredentialConfig {
+            client_id,
+            client_secret_env: None,
+            client_secret_file: Some(secret_file),
+            certificate_file: None,
+            private_key_file: None,
+        };
+        Ok(Self { endpoint, cloud, credential })
+    }
+
+    fn apply(&self, config: &mut Config) {
+        self.endpoint.apply(config);
+        // The tour speaks plain HTTP, on the loopback.
+        config.tls = TlsConfig::default();
+        config.clouds.insert(seed::SANDBOX.to_owned(), self.cloud.clone());
+        config.credentials.insert(seed::SANDBOX.to_owned(), self.credential.clone());
+    }
 }
 
 fn described(sandbox: &Sandbox, address: &str, database: &str, token: &SecretString) -> String {
@@ -185,21 +201,34 @@ struct Done {
     run: i64,
 }
 
-/// Fetches every tenant, then asks for one again.
+/// Fetches every tenant, then asks for the first one again.
 async fn tour(client: &Client) -> Result<Done, CliError> {
     let tenants = selectors::tenants(client).await?;
     let tenant = tenants.first().cloned();
     let tenant = tenant.ok_or_else(|| CliError::Failed("the seeded ledger has no tenants".into()))?;
     output::print("1. Fetching the assignments of every tenant:\n")?;
-    let requests = tenants.iter().map(|tenant| (tenant.name.clone(), fetch(tenant.id))).collect();
-    let answers = request_all(client, requests).await?;
-    conclude(client, answers, FollowArgs::waiting()).await?;
+    conclude(client, fetch_all(client, &tenants).await?, FollowArgs::waiting()).await?;
     output::print(&format!("\n2. Asking for {} once more, a moment later:\n", tenant.name))?;
     let verdict = client.post("/runs", &fetch(tenant.id)).await?;
     let explained = client.post("/identity/explain", &json!({"request": fetch(tenant.id)})).await?;
     output::print(&told(&verdict, &explained))?;
     let run: RunView = views::read("a run", verdict.get("run").unwrap_or(&Value::Null))?;
     Ok(Done { tenant, run: run.id })
+}
+
+/// Asks for a fetch of every tenant. The first one's is waited for before the others are asked for: its run and its
+/// snapshot are then the first of a fresh ledger, as the README names them.
+async fn fetch_all(client: &Client, tenants: &[TenantView]) -> Result<Vec<Answered>, CliError> {
+    let requests = |tenants: &[TenantView]| {
+        tenants.iter().map(|tenant| (tenant.name.clone(), fetch(tenant.id))).collect()
+    };
+    let (first, others) = tenants.split_at(tenants.len().min(1));
+    let mut answers = request_all(client, requests(first)).await?;
+    for answered in &mut answers {
+        answered.wait(client, FollowArgs::waiting()).await?;
+    }
+    answers.extend(request_all(client, requests(others)).await?);
+    Ok(answers)
 }
 
 /// A request for all assignments of a tenant.

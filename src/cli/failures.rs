@@ -82,7 +82,8 @@ impl Failures {
         }
         let headers = self.headers();
         let fields: Vec<String> = headers.iter().map(|header| field_of(header)).collect();
-        output::list(self.output.output, &groups, &headers, |group| {
+        let dispensable = ["FIRST", "WORKSPACE", "ITEMS"];
+        output::list_with(self.output.output, &groups, &headers, &dispensable, |group| {
             fields.iter().map(|field| text(group, field)).collect()
         })
     }

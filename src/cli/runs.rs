@@ -140,6 +140,8 @@ pub struct Cancel {
     /// The run
     id: i64,
     #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
     client: ClientArgs,
 }
 
@@ -265,7 +267,7 @@ impl Show {
             let attempts: Vec<Value> = views::read("a list of attempts", attempts)?;
             let columns = ["attempt", "outcome", "code", "started_at", "ended_at", "instance_id"];
             let headers = ["ATTEMPT", "OUTCOME", "CODE", "STARTED", "ENDED", "INSTANCE"];
-            return output::list(self.output.output, &attempts, &headers, |attempt| {
+            return output::list_with(self.output.output, &attempts, &headers, &["INSTANCE"], |attempt| {
                 columns.map(|column| text(attempt, column)).into()
             });
         }
@@ -273,10 +275,9 @@ impl Show {
         match self.output.output {
             output::Output::Json => output::json(&run),
             output::Output::Table => {
-                let fields: Vec<(&String, &Value)> = run.as_object().into_iter().flatten().collect();
-                output::list(self.output.output, &fields, &["FIELD", "VALUE"], |(name, _)| {
-                    vec![(*name).clone(), text(&run, name)]
-                })
+                let fields = run.as_object().into_iter().flatten();
+                let fields: Vec<_> = fields.map(|(name, _)| (name.as_str(), text(&run, name))).collect();
+                output::fields(&fields)
             }
         }
     }
@@ -320,8 +321,11 @@ impl Watch {
 
 impl Cancel {
     async fn carry_out(&self, client: &Client) -> Result<(), CliError> {
-        client.post(&format!("/runs/{}/cancel", self.id), &json!({})).await?;
-        output::print(&format!("run {}: cancellation requested", self.id))
+        let answer = client.post(&format!("/runs/{}/cancel", self.id), &json!({})).await?;
+        match self.output.output {
+            output::Output::Json => output::json(&answer),
+            output::Output::Table => output::print(&format!("run {}: cancellation requested", self.id)),
+        }
     }
 }
 
@@ -339,7 +343,7 @@ fn print_runs(output: OutputArgs, runs: &[Value]) -> Result<(), CliError> {
     let runs: Vec<RunView> = views::read_all("a list of runs", runs)?;
     let rows: Vec<Vec<String>> = runs.into_iter().map(row).collect();
     let headers = ["ID", "TYPE", "TENANT", "STATUS", "OUTCOME", "BY", "CREATED", "RESULT"];
-    output::list(output.output, &rows, &headers, Clone::clone)
+    output::list_with(output.output, &rows, &headers, &["BY", "RESULT"], Clone::clone)
 }
 
 fn row(run: RunView) -> Vec<String> {

@@ -111,8 +111,13 @@ impl Which {
         with_client(&self.client, async |client| {
             let id = find(client, &self.schedule).await?;
             client.delete(&path(id)).await?;
-            output::say(&format!("schedule {id} was removed; its runs stay"));
-            Ok(())
+            match self.output.output {
+                Output::Json => output::json(&json!({"id": id, "removed": true})),
+                Output::Table => {
+                    output::say(&format!("schedule {id} was removed; its runs stay"));
+                    Ok(())
+                }
+            }
         })
     }
 }
@@ -142,7 +147,7 @@ async fn find(client: &Client, selector: &str) -> Result<i64, CliError> {
 
 fn table(output: Output, schedules: &[Value]) -> Result<(), CliError> {
     let headers = ["ID", "NAME", "WORKSPACE", "ABOUT", "CRON", "ZONE", "NEXT", "LAST"];
-    output::list(output, schedules, &headers, |one| {
+    output::list_with(output, schedules, &headers, &["LAST", "ZONE"], |one| {
         vec![
             text(one, "id"),
             text(one, "name"),

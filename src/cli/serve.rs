@@ -1,9 +1,9 @@
 //! `atlasd serve`: the daemon.
 
 use super::settings::{self, EndpointArgs, ListenArgs};
-use super::signals::Signals;
+use super::signals::{Reread, Signals};
 use super::{CliError, Global};
-use crate::daemon::{Daemon, DaemonOptions, Manager};
+use crate::daemon::{Daemon, DaemonError, DaemonOptions, Manager};
 use crate::telemetry;
 
 /// Arguments of `atlasd serve`.
@@ -38,8 +38,22 @@ impl Serve {
         let mut options = DaemonOptions::new(config, url, listen.to_string());
         options.migrate = self.migrate;
         options.manager = Manager::of_process();
-        let signals = Signals::listen()?;
-        let daemon = Daemon::start(options).map_err(CliError::start)?;
-        signals.run(daemon, settings::config_path(global), self.endpoint)
+        let mut signals = Signals::listen()?;
+        let Some(daemon) = signals.unless_stopped(started(options)) else {
+            tracing::info!("told to stop before it had started");
+            return Ok(());
+        };
+        let daemon = daemon.map_err(CliError::start)?;
+        let endpoint = self.endpoint;
+        let amend = Box::new(move |config: &mut _| endpoint.apply(config));
+        signals.run(daemon, Reread { path: settings::config_path(global), amend })
     }
+}
+
+/// Starts a daemon on a thread of its own: what that waits for (another process that migrates, say) must not keep this
+/// process from hearing that it is to stop.
+async fn started(options: DaemonOptions) -> Result<Daemon, DaemonError> {
+    let (done, daemon) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || done.send(Daemon::start(options)));
+    daemon.await.expect("a start that panics ends the process")
 }

@@ -9,12 +9,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::CliError;
-use super::settings::EndpointArgs;
 use crate::config::Config;
 use crate::daemon::{Control, Daemon};
 
 /// The exit code of a process that a second signal stopped at once, as shells count it: 128 + SIGTERM.
 const STOPPED_AT_ONCE: i32 = 143;
+
+/// What SIGHUP reads again, and what beats it: the same as at the start.
+pub struct Reread {
+    /// The configuration file, if there is one.
+    pub path: Option<PathBuf>,
+    /// What flags, the environment and the command itself add to what the file says.
+    pub amend: Box<dyn Fn(&mut Config) + Send>,
+}
 
 /// Listens to signals from the moment it is made: one that comes while the daemon starts is carried out once it has.
 pub struct Signals {
@@ -56,17 +63,12 @@ impl Signals {
         })
     }
 
-    /// Runs a daemon until it ends, carrying signals to it. `config` is what SIGHUP reads again, `endpoint` what beats it.
+    /// Runs a daemon until it ends, carrying signals to it.
     ///
     /// # Errors
     /// When the daemon ended by itself.
-    pub fn run(
-        self,
-        daemon: Daemon,
-        config: Option<PathBuf>,
-        endpoint: EndpointArgs,
-    ) -> Result<(), CliError> {
-        self.runtime.spawn(self.streams.carry(daemon.control(), config, endpoint));
+    pub fn run(self, daemon: Daemon, reread: Reread) -> Result<(), CliError> {
+        self.runtime.spawn(self.streams.carry(daemon.control(), reread));
         daemon.wait().map_err(CliError::server("run the daemon"))
     }
 }
@@ -89,18 +91,13 @@ impl Streams {
         }
     }
 
-    async fn carry(
-        mut self,
-        control: mpsc::Sender<Control>,
-        config: Option<PathBuf>,
-        endpoint: EndpointArgs,
-    ) {
+    async fn carry(mut self, control: mpsc::Sender<Control>, reread: Reread) {
         let mut stopping = false;
         loop {
             let command = tokio::select! {
                 _ = self.terminate.recv() => Some(Control::Stop),
                 _ = self.interrupt.recv() => Some(Control::Stop),
-                _ = self.hangup.recv() => read_again(config.clone(), endpoint),
+                _ = self.hangup.recv() => reread.read(),
                 _ = self.user_1.recv() => Some(Control::ReconcileAll("signal:SIGUSR1")),
                 _ = self.user_2.recv() => Some(Control::LogTree),
             };
@@ -131,23 +128,25 @@ fn stop_at_once() -> ! {
     std::process::exit(STOPPED_AT_ONCE)
 }
 
-/// A bad configuration is refused and the old one stays.
-fn read_again(path: Option<PathBuf>, endpoint: EndpointArgs) -> Option<Control> {
-    let Some(path) = path else {
-        tracing::info!("SIGHUP: there is no configuration file to read again");
-        return None;
-    };
-    match Config::load(&path) {
-        Ok(mut config) => {
-            endpoint.apply(&mut config);
-            Some(Control::Reload(Arc::new(config)))
-        }
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the new configuration cannot be used; the old one stays"
-            );
-            None
+impl Reread {
+    /// A bad configuration is refused and the old one stays.
+    fn read(&self) -> Option<Control> {
+        let Some(path) = &self.path else {
+            tracing::info!("SIGHUP: there is no configuration file to read again");
+            return None;
+        };
+        match Config::load(path) {
+            Ok(mut config) => {
+                (self.amend)(&mut config);
+                Some(Control::Reload(Arc::new(config)))
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the new configuration cannot be used; the old one stays"
+                );
+                None
+            }
         }
     }
 }

@@ -277,7 +277,7 @@ impl Import {
 
 fn print_snapshots(output: Output, snapshots: &[Value]) -> Result<(), CliError> {
     let headers = ["ID", "KIND", "RUN", "OUTCOME", "CREATED", "LISTED", "READ", "REFUSED", "LABEL"];
-    output::list(output, snapshots, &headers, |snapshot| {
+    output::list_with(output, snapshots, &headers, &["LABEL", "KIND"], |snapshot| {
         let mut row: Vec<String> = ["id", "kind", "operation_run_id", "outcome", "created_at"]
             .map(|field| text(snapshot, field))
             .into();

@@ -76,7 +76,7 @@ impl Tenants {
             ),
         };
         let headers = ["ID", "NAME", "WORKSPACE", "EXTERNAL ID", "CLOUD", "CREDENTIAL"];
-        output::list(output, &tenants, &headers, row)
+        output::list_with(output, &tenants, &headers, &["CREDENTIAL", "CLOUD"], row)
     }
 }
 

@@ -107,7 +107,8 @@ impl Display {
                 let bar = of.entry(run.id).or_insert_with(|| all.add(bar()));
                 if let Some(progress) = &run.progress {
                     let (done, total) = progress.steps();
-                    bar.set_length(total);
+                    // Nothing of nothing would be a full bar: until the total is known the bar is empty.
+                    bar.set_length(total.max(1));
                     bar.set_position(done);
                 }
                 bar.set_message(describe(run));
@@ -183,6 +184,23 @@ mod tests {
         run.progress = Some(views::read("progress", &answer).expect("progress"));
         assert_eq!(run.progress.as_ref().map(|progress| progress.steps()), Some((3, 12)));
         assert!(describe(&run).ends_with("3 of 12 policies"), "{}", describe(&run));
+    }
+
+    #[test]
+    fn a_bar_is_empty_until_the_total_is_known() {
+        let hidden = indicatif::ProgressDrawTarget::hidden();
+        let mut display = Display::Bars { all: MultiProgress::with_draw_target(hidden), of: BTreeMap::new() };
+        let mut shown = |run: &RunView| {
+            display.show(run);
+            let Display::Bars { of, .. } = &display else { unreachable!("it was made so") };
+            (of[&run.id].position(), of[&run.id].length())
+        };
+        assert_eq!(shown(&run("running", 1, 0)), (0, Some(1)), "0 of 0 steps is no full bar");
+        let mut known = run("running", 1, 10);
+        let answer = json!({"types_done": 3, "types_total": 9});
+        known.progress = Some(views::read("progress", &answer).expect("progress"));
+        assert_eq!(shown(&known), (3, Some(9)));
+        assert_eq!(shown(&run("completed", 1, 10)), (1, Some(1)));
     }
 
     #[test]

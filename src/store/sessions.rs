@@ -29,6 +29,15 @@ pub struct SessionLimits {
     pub per_token: usize,
 }
 
+/// Whether a look at a session is a use of it, from which it lasts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionLook {
+    /// Somebody asked for something.
+    Use,
+    /// A page or a stream that was left open asked by itself.
+    Recheck,
+}
+
 impl SessionLimits {
     /// The times since which a session must have begun, and must have been used.
     fn since(&self, now: Instant) -> (Instant, Instant) {
@@ -51,14 +60,15 @@ impl Store {
         self.spawn(async move { begin(&backend, sha256, token, limits).await }).await
     }
 
-    /// The token of a session that lasts. Its use is noted, seldom enough that looking costs no write.
+    /// The token of a session that lasts. A use of it is noted, seldom enough that looking costs no write.
     pub async fn session(
         &self,
         sha256: [u8; 32],
         limits: SessionLimits,
+        look: SessionLook,
     ) -> Result<Option<ApiToken>, StoreError> {
         let backend = self.backend.clone();
-        self.spawn(async move { session(&backend, sha256, limits).await }).await
+        self.spawn(async move { session(&backend, sha256, limits, look).await }).await
     }
 
     /// Ends a session.
@@ -126,10 +136,10 @@ async fn session(
     backend: &Backend,
     sha256: [u8; 32],
     limits: SessionLimits,
+    look: SessionLook,
 ) -> Result<Option<ApiToken>, StoreError> {
     const TEXT: &str = "SELECT t.id, t.name, t.role, t.workspace_id, s.created_at, s.seen_at FROM sessions s \
          JOIN api_tokens t ON t.id = s.token_id WHERE s.sha256 = $1";
-    const SEEN: &str = "UPDATE sessions SET seen_at = $2 WHERE sha256 = $1 AND seen_at < $2";
     let found: Option<(SessionRow, Instant)> = backend
         .read("finding a session", move |conn| {
             Box::pin(async move {
@@ -144,20 +154,8 @@ async fn session(
     if row.created_at.0 <= begun || row.seen_at.0 <= used {
         return Ok(None);
     }
-    if now > row.seen_at.0 + limits.idle / NOTES_PER_IDLE {
-        let statement = sql(SEEN).bind(sha256.to_vec()).bind(now);
-        let noted = backend
-            .write("noting the use of a session", move |conn| {
-                Box::pin(async move { conn.execute(statement).await })
-            })
-            .await;
-        if let Err(error) = noted {
-            // The session is good all the same; its next use is noted.
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "the use of a session could not be noted"
-            );
-        }
+    if look == SessionLook::Use && now > row.seen_at.0 + limits.idle / NOTES_PER_IDLE {
+        note_use(backend, sha256, now).await;
     }
     Ok(Some(ApiToken {
         id: TokenId(row.id),
@@ -165,4 +163,18 @@ async fn session(
         role: row.role.0,
         workspace_id: row.workspace_id.map(WorkspaceId),
     }))
+}
+
+/// Without success the session is good all the same; its next use is noted.
+async fn note_use(backend: &Backend, sha256: [u8; 32], now: Instant) {
+    const SEEN: &str = "UPDATE sessions SET seen_at = $2 WHERE sha256 = $1 AND seen_at < $2";
+    let statement = sql(SEEN).bind(sha256.to_vec()).bind(now);
+    let noted = backend
+        .write("noting the use of a session", move |conn| {
+            Box::pin(async move { conn.execute(statement).await })
+        })
+        .await;
+    if let Err(error) = noted {
+        tracing::debug!(error = &error as &dyn std::error::Error, "the use of a session could not be noted");
+    }
 }

@@ -133,6 +133,15 @@ fn who_is_no_atlasd_is_told_apart() {
 }
 
 #[test]
+fn a_cancellation_is_told_in_words_or_with_the_run() {
+    let daemon = Daemon::start(|_| (202, json!({"run": run(1, "running", "pending")}).to_string()));
+    let words = daemon.client().run(["runs", "cancel", "1"]).with_code(0);
+    assert_eq!(words.stdout, "run 1: cancellation requested\n");
+    let json = daemon.client().run(["runs", "cancel", "1", "--output", "json"]).with_code(0).json();
+    assert_eq!(json["run"]["status"], "running");
+}
+
+#[test]
 fn a_list_is_read_to_its_end_or_its_limit() {
     let daemon = Daemon::start(|call| {
         let (items, next) = match call.line.as_str() {

@@ -17,6 +17,8 @@ fn migrating_twice_is_migrating_once() {
     on_both_engines(|atlasd, engine| {
         if engine == Engine::Postgres {
             atlasd.run(["migrate", "--check"]).failed(1, &["migrations are missing", "run `atlasd migrate`"]);
+            let json = atlasd.run(["migrate", "--check", "-o", "json"]).with_code(1).json();
+            assert!(json["missing"].as_array().is_some_and(|missing| !missing.is_empty()), "{json}");
             atlasd.run(["doctor"]).failed(1, &["older than this program", "`atlasd migrate`"]);
         }
         let first = atlasd.run(["migrate"]).with_code(0);
@@ -24,6 +26,8 @@ fn migrating_twice_is_migrating_once() {
         let second = atlasd.run(["migrate"]).with_code(0);
         assert!(!second.stdout.contains("applied"), "{}", second.stdout);
         atlasd.run(["migrate", "--check"]).with_code(0);
+        let json = atlasd.run(["migrate", "--check", "--output", "json"]).with_code(0).json();
+        assert_eq!((&json["missing"], json["database"].is_string()), (&serde_json::json!([]), true));
     });
 }
 
@@ -76,6 +80,50 @@ fn doctor_fails_with_a_plan_when_a_guarantee_is_broken() {
     let findings = atlasd.run(["doctor", "--output", "json"]).with_code(1).json();
     let broken = findings.as_array().expect("a list").iter().filter(|finding| finding["broken"] == 1).count();
     assert_eq!(broken, 2, "{findings}");
+}
+
+#[test]
+fn doctor_says_what_is_broken_and_what_could_not_be_examined() {
+    for (engine, never) in
+        [(Engine::Sqlite, "4102444800000000"), (Engine::Postgres, "'2100-01-01T00:00:00Z'")]
+    {
+        let database = Database::create(engine);
+        let atlasd = Atlasd::new().with("ATLASD_DATABASE_URL", database.url_text());
+        atlasd.run(["migrate"]).with_code(0);
+        atlasd.run(["seed"]).with_code(0);
+        // A run in cooldown that does not hold its identity, and a journal that is gone.
+        let damage = format!(
+            "INSERT INTO operation_runs (workspace_id, tenant_id, initiator_name, type, status, outcome, \
+             run_identity_hash, completed_at, created_at, updated_at, priority, holds_identity, cooldown_until) \
+             SELECT workspace_id, id, 'test', 'assignments.fetch', 'completed', 'succeeded', '{}', created_at, \
+             created_at, created_at, 1, FALSE, {never} FROM tenants ORDER BY id LIMIT 1; DROP TABLE restore_items",
+            "a".repeat(64)
+        );
+        database.execute(&damage).expect("the database allows it");
+        let table = atlasd.run(["doctor"]).with_code(1);
+        let plan = table.stdout.split("what to do, in this order:").nth(1).expect("a plan");
+        let parts =
+            ["G2 (holder_lost)", "schema (table_restore_items): the table restore_items is missing", "G8"];
+        let at: Vec<_> =
+            parts.iter().map(|part| plan.find(part).unwrap_or_else(|| panic!("{part}: {plan}"))).collect();
+        assert!(at.is_sorted(), "rows, then the schema, then what could not be examined: {plan}");
+        let broken = "the ledger breaks G2, G4, schema; not all could be examined of G3, G8, G10, G12";
+        assert!(table.stderr.contains(broken), "{}", table.stderr);
+        assert!(!table.stderr.contains("says more"), "it is what would say more: {}", table.stderr);
+        let findings = atlasd.run(["doctor", "--output", "json"]).with_code(1).json();
+        let find = |key: &str| {
+            let found = findings.as_array().expect("a list").iter().find(|finding| finding["key"] == key);
+            found.unwrap_or_else(|| panic!("{key}: {findings}")).clone()
+        };
+        assert_eq!(
+            (&find("holder_lost")["broken"], &find("holder_lost")["examples"]),
+            (&1.into(), &serde_json::json!([1]))
+        );
+        assert_eq!(find("table_restore_items")["broken"], find("table_restore_items")["looked_at"]);
+        let unexamined = find("item_left_open");
+        assert_eq!((&unexamined["looked_at"], &unexamined["broken"]), (&0.into(), &1.into()));
+        assert!(unexamined["advice"].as_str().expect("a text").contains("restore_items"), "{unexamined}");
+    }
 }
 
 #[test]

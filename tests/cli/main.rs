@@ -12,6 +12,7 @@ mod ledger;
 mod check;
 mod client;
 mod daemon;
+mod demo;
 mod files;
 mod log;
 mod plans;

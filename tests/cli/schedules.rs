@@ -69,6 +69,8 @@ fn a_schedule_is_named_by_id_or_by_a_name_that_is_its_own() {
     assert!(shown.stdout.contains("0 3 * * * (Europe/Berlin)"), "{}", shown.stdout);
     let removed = daemon.client().run(["schedules", "remove", "3"]).with_code(0);
     assert!(removed.stderr.contains("its runs stay"), "{}", removed.stderr);
+    let removed = daemon.client().run(["schedules", "remove", "3", "--output", "json"]).with_code(0);
+    assert_eq!(removed.json(), json!({"id": 3, "removed": true}));
 }
 
 #[test]

@@ -4,21 +4,27 @@ use uuid::Uuid;
 
 use crate::config::{Config, ScheduleConfig};
 use crate::ids::{TenantId, WorkspaceId};
+use crate::intake::{IntakeError, scheduled};
 use crate::store::{NewSchedule, ScheduleSource, Store, StoreError};
 
-/// Makes the ledger's schedules of the configuration those of `config`; whether one of them names what is not there,
-/// which is told when the configuration `is_new` and not at every further look.
+/// Makes the ledger's schedules of the configuration those of `config`; whether one of them waits, for what it names or
+/// for its own name, which is told when the configuration `is_new` and not at every further look.
 ///
 /// # Errors
 /// [`StoreError`] when the ledger cannot be asked or written.
 pub async fn take_over(store: &Store, config: &Config, is_new: bool) -> Result<bool, StoreError> {
     let mut wanted = Vec::new();
-    let mut is_any_unknown = false;
+    let mut waits = false;
     for (name, schedule) in &config.schedules {
         match resolve(store, name, schedule).await? {
-            Ok(new) => wanted.push(new),
+            Ok(new) => {
+                if is_new {
+                    warn_of_absent(store, &new).await?;
+                }
+                wanted.push(new);
+            }
             Err(problem) => {
-                is_any_unknown = true;
+                waits = true;
                 if !is_new {
                     continue;
                 }
@@ -30,10 +36,12 @@ pub async fn take_over(store: &Store, config: &Config, is_new: bool) -> Result<b
         }
     }
     let done = store.configure_schedules(wanted).await?;
+    waits |= !done.taken.is_empty();
     for name in done.taken.iter().filter(|_| is_new) {
         tracing::error!(
             schedule.name = name.as_str(),
-            "[schedules.{name}] has the name of a schedule that was added over the endpoint: rename one of them"
+            "[schedules.{name}] has the name of a schedule that was added over the endpoint, and waits until that is \
+             gone: rename or remove one of them"
         );
     }
     if !done.added.is_empty() || !done.changed.is_empty() || !done.removed.is_empty() {
@@ -42,7 +50,22 @@ pub async fn take_over(store: &Store, config: &Config, is_new: bool) -> Result<b
             "the schedules of the configuration were taken over"
         );
     }
-    Ok(is_any_unknown)
+    Ok(waits)
+}
+
+/// Says that a schedule names what is not there, a snapshot say: its requests will fail until that changes.
+async fn warn_of_absent(store: &Store, new: &NewSchedule) -> Result<(), StoreError> {
+    match scheduled::check_named(store, new.tenant_id, new.operation, &new.inputs).await {
+        Ok(()) => {}
+        Err(IntakeError::Store(error)) => return Err(error),
+        Err(error) => tracing::warn!(
+            schedule.name = new.name.as_str(),
+            error = &error as &dyn std::error::Error,
+            "[schedules.{}] asks for what cannot be had; its requests will fail",
+            new.name
+        ),
+    }
+    Ok(())
 }
 
 /// The schedule with its names looked up, or what is not there.

@@ -101,7 +101,8 @@ fn nickname(text: &str) -> Result<&'static str, String> {
     let found = NICKNAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
     found.map(|(_, meant)| *meant).ok_or_else(|| {
         let names = NICKNAMES.map(|(name, _)| name).join(", ");
-        format!("expected five fields or one of {names}, found `{text}`")
+        // Quoted so that it survives the sanitiser, which takes a word of letters around an @ for an address.
+        format!("expected five fields or one of {names}, found \"{text}\"")
     })
 }
 

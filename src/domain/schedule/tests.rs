@@ -4,6 +4,13 @@ use serde_json::json;
 
 use super::*;
 
+#[test]
+fn a_nickname_that_is_none_is_named_whole() {
+    let told = Timetable::parse("@reboot", "UTC").expect_err("cron runs nothing at a start").to_string();
+    assert!(told.ends_with("found \"@reboot\""), "{told}");
+    assert_eq!(crate::domain::failure::sanitise(&told), told);
+}
+
 fn at(text: &str) -> Instant {
     DateTime::parse_from_rfc3339(text).expect("a time").to_utc().into()
 }
