@@ -135,6 +135,8 @@ section!(
         acquire_timeout: Span = Span::secs(3),
         /// How long one statement may take on PostgreSQL (`statement_timeout`), or wait for SQLite's lock.
         statement_timeout: Span = Span::secs(10),
+        /// How long a migration on PostgreSQL waits for another process that migrates the same database.
+        migration_wait: Span = Span::secs(600),
         /// Certificate authorities (PEM) that PostgreSQL's certificate may come from, beside the platform's.
         tls_ca_file: Option<PathBuf> = None,
         /// Speak to PostgreSQL on another machine without TLS where the URL does not demand it.

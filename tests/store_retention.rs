@@ -408,6 +408,26 @@ on_each_engine! {
         assert!(lab.store.snapshot(old).await.unwrap().is_none());
     }
 
+    async fn two_that_prune_at_the_same_time_hurt_nobody(lab: &Lab) {
+        let names: Vec<String> = (0..60).map(|n| format!("p{n:02}")).collect();
+        let policies: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+        for _ in 0..4 {
+            fetched(lab, &policies).await;
+        }
+        later(lab, DAY * 40).await;
+        let pruner = |store: atlasd::store::Store| async move {
+            let mut step = Some(PruneStep::default());
+            while let Some(next) = step {
+                step = store.prune(PruneRequest { rules: rules(), batch_max: 7, step: next }).await.expect("no batch is aborted").next;
+            }
+        };
+        let (one, other) = (tokio::spawn(pruner(lab.store.clone())), tokio::spawn(pruner(lab.store.clone())));
+        one.await.unwrap();
+        other.await.unwrap();
+        pruned(lab).await;
+        assert_eq!((count(lab, "snapshots"), count(lab, "snapshot_items")), (1, 60), "the last good one stays");
+    }
+
     async fn pruning_and_fetching_at_the_same_time_hurt_nobody(lab: &Lab) {
         // The same sets become orphans and are written again, over and over.
         let store = lab.store.clone();

@@ -3,7 +3,7 @@
 //!
 //! It is not an actor: a cancellation and a self-fencing must reach an execution even while actors are busy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tokio::time::Instant;
@@ -56,6 +56,9 @@ struct Execution {
     progress: Progress,
 }
 
+/// LIMIT: refused leases in memory. Each is a claim whose answer was lost.
+const REFUSED_MAX: usize = 1000;
+
 /// What the board shows.
 #[derive(Default)]
 struct Shown {
@@ -65,6 +68,8 @@ struct Shown {
     /// When the lease that was renewed last runs out: from then on the board is closed, even before anybody has come
     /// to close it. A process that was stopped wakes up with all its tasks at once.
     leased_until: Option<Instant>,
+    /// Leases that were given back because nothing executed under them; the oldest are forgotten.
+    refused: VecDeque<Lease>,
 }
 
 impl Shown {
@@ -102,6 +107,9 @@ impl Board {
         let mut shown = self.lock();
         if let Some(cause) = shown.closed() {
             stop.stop(cause);
+        }
+        if shown.refused.contains(&lease) {
+            stop.stop(StopCause::Fenced);
         }
         shown.executions.insert(lease.run_id, Execution { lease, stop, progress: Progress::default() });
         drop(shown);
@@ -155,6 +163,20 @@ impl Board {
     /// Whether this lease executes here.
     pub fn holds(&self, lease: Lease) -> bool {
         self.lock().executions.get(&lease.run_id).is_some_and(|execution| execution.lease == lease)
+    }
+
+    /// Refuses a lease under which nothing executes: whoever enters with it from now on is stopped at once. False when
+    /// somebody has entered meanwhile.
+    pub fn refuse(&self, lease: Lease) -> bool {
+        let mut shown = self.lock();
+        if shown.executions.get(&lease.run_id).is_some_and(|execution| execution.lease == lease) {
+            return false;
+        }
+        if !shown.refused.contains(&lease) {
+            shown.refused.truncate(REFUSED_MAX - 1);
+            shown.refused.push_front(lease);
+        }
+        true
     }
 
     /// Whether the execution under this lease may still act: the last look before anything that cannot be undone. It
@@ -232,6 +254,20 @@ mod tests {
         assert_eq!(late.cause(), Some(StopCause::Fenced));
         board.reopen(later());
         assert!(board.may_act(lease(2)) == late.cause().is_none());
+    }
+
+    #[test]
+    fn a_lease_that_was_given_back_is_not_executed_when_its_claim_is_answered_at_last() {
+        let board = Board::default();
+        assert!(board.refuse(lease(1)) && board.refuse(lease(1)), "nothing executes under it");
+        let (late, next) = (StopSignal::default(), StopSignal::default());
+        let _late = board.enter(lease(1), late.clone());
+        assert_eq!(late.cause(), Some(StopCause::Fenced));
+        let _next = board.enter(lease(2), next.clone());
+        assert!(
+            next.cause().is_none() && !board.refuse(lease(2)),
+            "another claim of the run is another lease"
+        );
     }
 
     #[test]

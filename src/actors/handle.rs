@@ -208,6 +208,29 @@ impl Handle {
         &self,
         requests: Vec<Request>,
     ) -> Result<Vec<Result<Verdict, AdmitError>>, AdmitError> {
+        let _places = self.enter(requests.len())?;
+        self.admit_entered(requests).await
+    }
+
+    /// The same for what the daemon asks of itself: it takes no place of the gate, so that clients who fill that keep
+    /// no rescue waiting. LIMIT: one per workspace and trigger.
+    ///
+    /// # Errors
+    /// [`AdmitError::Draining`]: nothing was written.
+    pub async fn admit_own(
+        &self,
+        requests: Vec<Request>,
+    ) -> Result<Vec<Result<Verdict, AdmitError>>, AdmitError> {
+        if self.inner.gate.is_closed() {
+            return Err(self.without_verdict(AdmitError::Draining));
+        }
+        self.admit_entered(requests).await
+    }
+
+    async fn admit_entered(
+        &self,
+        requests: Vec<Request>,
+    ) -> Result<Vec<Result<Verdict, AdmitError>>, AdmitError> {
         let span = tracing::info_span!(
             target: SPANS,
             "admission",
@@ -231,7 +254,6 @@ impl Handle {
         &self,
         requests: Vec<Request>,
     ) -> Result<Vec<Result<Verdict, AdmitError>>, AdmitError> {
-        let _places = self.enter(requests.len())?;
         // Names are only kept where somebody listens.
         let askers: Vec<String> = match self.inner.events.is_attended() {
             true => requests.iter().map(|request| request.initiator_name.clone()).collect(),

@@ -329,11 +329,16 @@ impl Handler<RegistryReport> for RunRegistry {
             queue: self.pending.len(),
             restarts: 0,
             last_pass_at: self.last_batch.map(|(at, _)| at),
-            last_pass: self
-                .last_batch
-                .map(|(_, runs)| format!("wrote {runs} runs; {} identities held", self.identities.len())),
+            last_pass: self.last_batch.map(|(_, runs)| told(runs, self.identities.len())),
         })
     }
+}
+
+/// What the last write came to.
+fn told(runs: usize, identities: usize) -> String {
+    let written = if runs == 1 { "run" } else { "runs" };
+    let held = if identities == 1 { "identity" } else { "identities" };
+    format!("wrote {runs} {written}; {identities} {held} held")
 }
 
 impl Handler<PanicNow> for RunRegistry {

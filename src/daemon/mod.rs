@@ -115,6 +115,8 @@ pub enum Control {
     /// Take over another configuration, which was validated: limits of executions, cooldowns, clouds, credentials.
     /// What the daemon was built with (addresses, pools, gate, actors) stays as it is.
     Reload(Arc<Config>),
+    /// Drop this, once everything that was told before is done: whoever waits for that hears it.
+    Settle(mpsc::Sender<()>),
 }
 
 /// A running daemon. Dropping it stops it and waits.
@@ -168,6 +170,14 @@ impl Daemon {
     /// The way to tell it something, for signal handlers.
     pub fn control(&self) -> mpsc::Sender<Control> {
         self.control.clone()
+    }
+
+    /// Waits until it has done what it was told so far, and what it does by itself when it starts; or has ended.
+    pub async fn settled(&self) {
+        let (sign, mut dropped) = mpsc::channel(1);
+        if self.control.send(Control::Settle(sign)).await.is_ok() {
+            dropped.recv().await;
+        }
     }
 
     /// Whether it has ended by itself.
@@ -451,6 +461,7 @@ impl Built {
                     Some(Control::ReconcileAll(by)) => self.triggers.reconcile_all(by).await,
                     Some(Control::LogTree) => self.log_tree().await,
                     Some(Control::Reload(config)) => self.reload(config, admin, tls),
+                    Some(Control::Settle(sign)) => drop(sign),
                 },
                 fatal = self.fatal.recv() => {
                     return Err(fatal.unwrap_or(Fatal { child: "supervisor" }).into());

@@ -12,7 +12,7 @@
 //! slept stops what executes, renews, and goes on; what was taken from it meanwhile is no longer among its own runs, and
 //! the same beat stops that too.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +49,8 @@ pub struct Pulse {
     steps: ClockSteps,
     /// Somebody asks for a beat before its time.
     soon: Arc<Notify>,
-    /// Leases of this instance that nothing here executed at the last beat: a claim whose answer was lost.
-    unexecuted: HashSet<Lease>,
+    /// Leases of this instance that nothing here executes (a claim whose answer was lost), and the first beat that said so.
+    unexecuted: HashMap<Lease, Instant>,
 }
 
 impl Pulse {
@@ -79,7 +79,7 @@ impl Pulse {
             lease,
             steps,
             soon,
-            unexecuted: HashSet::new(),
+            unexecuted: HashMap::new(),
         }
     }
 
@@ -202,17 +202,27 @@ impl Pulse {
         for run in heartbeat.cancel_requested {
             self.board.stop(run, StopCause::Cancelled);
         }
-        let unexecuted: HashSet<Lease> =
-            heartbeat.owned.into_iter().filter(|lease| !self.board.holds(*lease)).collect();
-        for lease in unexecuted.intersection(&self.unexecuted) {
-            // A task of its own: the heartbeat waits for nothing but itself. Settling twice is settling once.
-            tokio::spawn(hand_back(self.store.clone(), *lease));
+        let now = Instant::now();
+        let since = |lease: &Lease| self.unexecuted.get(lease).copied().unwrap_or(now);
+        let unexecuted: HashMap<Lease, Instant> = heartbeat
+            .owned
+            .into_iter()
+            .filter(|lease| !self.board.holds(*lease))
+            .map(|lease| (lease, since(&lease)))
+            .collect();
+        for (lease, since) in &unexecuted {
+            // Beats that were asked for may come at any distance: a claim's answer gets a whole period to arrive. From
+            // then on the board refuses it, so that no answer that comes later is executed beside the next claim.
+            if now - *since >= self.every && self.board.refuse(*lease) {
+                // A task of its own: the heartbeat waits for nothing but itself. Settling twice is settling once.
+                tokio::spawn(hand_back(self.store.clone(), *lease));
+            }
         }
         self.unexecuted = unexecuted;
     }
 }
 
-/// A run that this instance claimed, but that nothing here executes for two beats: the claim's answer was lost.
+/// A run that this instance claimed, but that nothing here executes for a whole period: the claim's answer was lost.
 async fn hand_back(store: Store, lease: Lease) {
     tracing::warn!(run.id = lease.run_id.0, "a claimed run that nobody executes goes back to the queue");
     let settlement = Settlement::HandBack { reason: HandBackReason::Fenced };

@@ -70,8 +70,8 @@ impl Schedules {
     async fn look(&mut self, config: &Arc<Config>) -> Result<(), StoreError> {
         let is_applied = self.applied.as_ref().is_some_and(|applied| Arc::ptr_eq(applied, config));
         if !is_applied || self.resolve_at.is_some_and(|at| at <= Instant::now()) {
-            let unknown = configured::take_over(self.handle.store(), config, !is_applied).await?;
-            self.resolve_at = unknown.then(|| Instant::now() + *config.scheduler.poll * LOOKS_UNTIL_RESOLVED);
+            let waits = configured::take_over(self.handle.store(), config, !is_applied).await?;
+            self.resolve_at = waits.then(|| Instant::now() + *config.scheduler.poll * LOOKS_UNTIL_RESOLVED);
             self.applied = Some(config.clone());
         }
         self.begin(&config.scheduler).await?;

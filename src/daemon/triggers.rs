@@ -11,7 +11,7 @@ use crate::store::{PageRequest, StoreError, Workspace};
 
 /// Workspaces looked up at once.
 const PAGE: usize = 500;
-/// Reconcile runs asked for in one call: each takes a place of the admission gate.
+/// Reconcile runs asked for in one call.
 const TOGETHER: usize = 100;
 
 /// Asks for reconcile runs.
@@ -36,7 +36,7 @@ impl Triggers {
     pub async fn reconcile_all_unless_within(&self, apart: Duration, by: &'static str) {
         match self.workspaces().await {
             Ok(workspaces) => {
-                let asked = self.reconcile(workspaces, apart, by).await;
+                let (asked, _) = self.reconcile(workspaces, apart, by).await;
                 tracing::info!(workspaces = asked, trigger = by, "reconcile was asked for");
             }
             Err(error) => tracing::warn!(
@@ -47,9 +47,9 @@ impl Triggers {
         }
     }
 
-    /// Asks for a pass over some workspaces.
-    pub async fn reconcile_some(&self, workspaces: &[WorkspaceId], by: &'static str) {
-        self.reconcile_some_unless_within(workspaces, Duration::ZERO, by).await;
+    /// Asks for a pass over some workspaces; whether all that are there were asked for.
+    pub async fn reconcile_some(&self, workspaces: &[WorkspaceId], by: &'static str) -> bool {
+        self.reconcile_some_unless_within(workspaces, Duration::ZERO, by).await
     }
 
     /// The same, but for workspaces over which a pass began less than `apart` ago.
@@ -58,8 +58,8 @@ impl Triggers {
         workspaces: &[WorkspaceId],
         apart: Duration,
         by: &'static str,
-    ) {
-        let mut known = Vec::new();
+    ) -> bool {
+        let (mut known, mut all_read) = (Vec::new(), true);
         for id in workspaces {
             match self.handle.store().workspace(*id).await {
                 Ok(Some(workspace)) => known.push(workspace),
@@ -70,11 +70,13 @@ impl Triggers {
                         error = &error as &dyn std::error::Error,
                         "a workspace to reconcile could not be read"
                     );
+                    all_read = false;
                     break;
                 }
             }
         }
-        self.reconcile(known, apart, by).await;
+        let (_, all_asked) = self.reconcile(known, apart, by).await;
+        all_read && all_asked
     }
 
     /// Those of `requests` whose identity had no pass that began less than `apart` ago.
@@ -98,8 +100,13 @@ impl Triggers {
     /// Asks for many at once: while the ledger is away each call takes its whole patience, and whoever asks (the daemon
     /// itself, at its start and on a signal) has to hear the next command.
     ///
-    /// How many were asked for.
-    async fn reconcile(&self, workspaces: Vec<Workspace>, apart: Duration, by: &'static str) -> usize {
+    /// How many were asked for, and whether that was all.
+    async fn reconcile(
+        &self,
+        workspaces: Vec<Workspace>,
+        apart: Duration,
+        by: &'static str,
+    ) -> (usize, bool) {
         let mut asked = 0;
         for some in workspaces.chunks(TOGETHER) {
             let requests = some.iter().map(|workspace| intake::reconcile_request(workspace, false, by, None));
@@ -108,7 +115,7 @@ impl Triggers {
                 continue;
             }
             asked += requests.len();
-            let failed = match self.handle.admit(requests).await {
+            let failed = match self.handle.admit_own(requests).await {
                 // A workspace that is gone is nobody's trouble.
                 Ok(verdicts) => verdicts
                     .into_iter()
@@ -122,10 +129,10 @@ impl Triggers {
                     trigger = by,
                     "reconcile runs were not admitted; the next trigger comes"
                 );
-                return asked;
+                return (asked, false);
             }
         }
-        asked
+        (asked, true)
     }
 
     /// Every workspace.

@@ -170,8 +170,14 @@ impl Watch {
         let mut workspaces = BTreeSet::new();
         for run in orphans {
             workspaces.insert(run.workspace_id);
-            if run.tenant_id.is_none() {
-                self.repair(run).await?;
+            if run.tenant_id.is_none()
+                && let Err(error) = self.repair(run).await
+            {
+                // One that cannot be repaired keeps the others waiting no longer than its try takes.
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "an orphaned reconcile run could not be repaired"
+                );
             }
         }
         let now = Instant::now();
@@ -183,8 +189,10 @@ impl Watch {
                 workspaces = fresh.len(),
                 "runs of an instance that is gone were found; reconcile takes them up"
             );
-            self.triggers.reconcile_some(&fresh, "instance_lost").await;
-            self.announced.extend(fresh.into_iter().map(|workspace| (workspace, now)));
+            // What could not be asked for is found again at the next look.
+            if self.triggers.reconcile_some(&fresh, "instance_lost").await {
+                self.announced.extend(fresh.into_iter().map(|workspace| (workspace, now)));
+            }
         }
         Ok(())
     }
@@ -214,7 +222,8 @@ impl Watch {
 
     async fn reconcile_candidates(&self) -> Result<(), StoreError> {
         let workspaces = self.handle.store().workspaces_with_candidates(self.filter).await?;
-        self.triggers.reconcile_some_unless_within(&workspaces, self.every / 10 * 9, "schedule").await;
+        let _ =
+            self.triggers.reconcile_some_unless_within(&workspaces, self.every / 10 * 9, "schedule").await;
         Ok(())
     }
 }

@@ -47,7 +47,7 @@ impl Break {
 }
 
 /// How an attempt ends by what its adapter did; `noun` is the adapter, for the log.
-pub fn end_of(attempt: &Attempt, noun: &str, worked: Result<Work, Break>) -> AttemptEnd {
+pub async fn end_of(attempt: &Attempt, noun: &str, worked: Result<Work, Break>) -> AttemptEnd {
     match worked {
         Ok(work) => AttemptEnd::Done(work),
         Err(Break::End(end)) => end,
@@ -57,15 +57,16 @@ pub fn end_of(attempt: &Attempt, noun: &str, worked: Result<Work, Break>) -> Att
                 error = &error as &dyn std::error::Error,
                 "a {noun} stops because the ledger is unavailable; its run goes back to the queue"
             );
+            attempt.sit_out().await;
             AttemptEnd::HandBack(HandBackReason::Fenced)
         }
         Err(Break::Store(error)) => {
             tracing::error!(
                 run.id = attempt.run.id.0,
                 error = &error as &dyn std::error::Error,
-                "a {noun} stops because the ledger refused a write"
+                "a {noun} stops because the ledger refused it"
             );
-            AttemptEnd::unexpected("the ledger refused a write of the adapter")
+            AttemptEnd::unexpected("the ledger refused the adapter")
         }
     }
 }

@@ -44,7 +44,7 @@ struct Gathered {
 
 /// Executes one attempt.
 pub async fn run(attempt: &Attempt) -> AttemptEnd {
-    end_of(attempt, "fetch", fetch_into_snapshot(attempt).await)
+    end_of(attempt, "fetch", fetch_into_snapshot(attempt).await).await
 }
 
 async fn fetch_into_snapshot(attempt: &Attempt) -> Result<Work, Break> {

@@ -109,6 +109,14 @@ impl Attempt {
         announce(&self.changed, run, None).await;
     }
 
+    /// Waits before the run goes back to a queue where nothing would make it wait (`execution.backoff_base`): what is
+    /// unavailable to the attempt may be there for its next claim, which would then go round as fast as that is written.
+    /// Ends at once when the attempt is told to stop.
+    pub async fn sit_out(&self) {
+        let _ =
+            tokio::time::timeout(*self.config.execution.backoff_base, self.stop.token().cancelled()).await;
+    }
+
     /// Whether a transient failure of this attempt would be tried again.
     pub fn tries_left(&self) -> bool {
         let tried = u32::try_from(self.run.attempt).unwrap_or(u32::MAX);

@@ -3,13 +3,13 @@
 //!
 //! A pass takes no hints and reads everything anew. A repair that fails is counted and does not stop the pass.
 
-use super::Attempt;
 use super::conclude::{AttemptEnd, Work};
+use super::{Attempt, breaks};
 use crate::actors::board::StopCause;
 use crate::domain::counts::{CountKey, Counts};
 use crate::domain::failure::{Code, Failure};
 use crate::domain::reconcile::{Observation, Repair, RepairRecord, decide};
-use crate::domain::run::{HandBackReason, Run};
+use crate::domain::run::Run;
 use crate::events::event::Repaired;
 use crate::metrics::Reason;
 use crate::store::{CandidateFilter, StoreError};
@@ -30,14 +30,7 @@ struct Tally {
 pub async fn run(attempt: &Attempt) -> AttemptEnd {
     match pass(attempt).await {
         Ok(tally) => AttemptEnd::Done(work(attempt, tally)),
-        Err(error) => {
-            tracing::warn!(
-                run.id = attempt.run.id.0,
-                error = &error as &dyn std::error::Error,
-                "a reconcile pass could not look at the ledger"
-            );
-            AttemptEnd::HandBack(HandBackReason::Fenced)
-        }
+        Err(error) => breaks::end_of(attempt, "reconcile pass", Err(error.into())).await,
     }
 }
 

@@ -33,7 +33,7 @@ use source::Source;
 
 /// Executes one attempt.
 pub async fn run(attempt: &Attempt) -> AttemptEnd {
-    end_of(attempt, "restore", restore(attempt).await)
+    end_of(attempt, "restore", restore(attempt).await).await
 }
 
 async fn restore(attempt: &Attempt) -> Result<Work, Break> {

@@ -13,7 +13,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use super::backend::{Backend, Conn, Engine};
 use super::error::{Problem, StoreError};
 use super::records::{Admitted, DuplicateCount};
-use super::rows::{NumberRow, RunRow, run_columns};
+use super::rows::{NumberRow, RunRow, known_type, run_columns};
 use super::statement::{Statement, sql};
 use super::types::{DocumentText, SqlInstant, sql as types, storable};
 use crate::clock::Instant;
@@ -448,19 +448,16 @@ fn shift_us(conn: &Conn<'_>) -> i64 {
 /// See [`super::Store::holders`].
 pub async fn holders(backend: &Backend) -> Result<Vec<Run>, StoreError> {
     const OPERATION: &str = "reading the holders";
-    const RELEASE: &str = "UPDATE operation_runs SET holds_identity = FALSE WHERE id IN \
-         (SELECT id FROM operation_runs WHERE holds_identity AND status = 'completed' AND cooldown_until <= $1 \
-         ORDER BY run_identity_hash LIMIT $2)";
-    const ALL: &str =
-        concat!("SELECT ", run_columns!(), " FROM operation_runs r WHERE r.holds_identity ORDER BY r.id");
+    const ALL: &str = concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM operation_runs r WHERE r.holds_identity AND ",
+        known_type!("r"),
+        " ORDER BY r.id"
+    );
     loop {
         let released = backend
-            .write(OPERATION, |conn| {
-                Box::pin(async move {
-                    let now = conn.now().await?;
-                    conn.execute(sql(RELEASE).bind(now).bind(RELEASE_BATCH)).await
-                })
-            })
+            .write(OPERATION, |conn| Box::pin(async move { release_expired(conn, RELEASE_BATCH).await }))
             .await?;
         if released < RELEASE_BATCH as usize {
             break;
@@ -469,6 +466,28 @@ pub async fn holders(backend: &Backend) -> Result<Vec<Run>, StoreError> {
     let rows: Vec<RunRow> =
         backend.read(OPERATION, |conn| Box::pin(async move { conn.rows(sql(ALL)).await })).await?;
     Ok(rows.into_iter().map(Run::from).collect())
+}
+
+/// Releases identities whose cooldown is over, at most `limit`; how many. What somebody else is just releasing is left to
+/// them: waiting for it, in whatever order the rows come, could be waiting for each other.
+pub async fn release_expired(conn: &mut Conn<'_>, limit: i64) -> Result<usize, Problem> {
+    macro_rules! release {
+        ($lock:literal) => {
+            concat!(
+                "UPDATE operation_runs SET holds_identity = FALSE WHERE id IN \
+                 (SELECT id FROM operation_runs WHERE holds_identity AND status = 'completed' \
+                 AND cooldown_until <= $1 ORDER BY run_identity_hash LIMIT $2",
+                $lock,
+                ")"
+            )
+        };
+    }
+    let text = match conn.engine() {
+        Engine::Sqlite => release!(""),
+        Engine::Postgres => release!(" FOR NO KEY UPDATE SKIP LOCKED"),
+    };
+    let now = conn.now().await?;
+    conn.execute(sql(text).bind(now).bind(limit)).await
 }
 
 const HOUR_US: i64 = 3_600_000_000;

@@ -3,6 +3,10 @@
 //! A tenant runs one at a time, by the instance that has the tenant's lease. A claim therefore first takes or finds that
 //! lease and with it locks its row (on SQLite it has the database for itself), then looks: the unique index over running
 //! runs guards what the look decided and is never run into.
+//!
+//! A running run is looked for by its owner, and one that is found queued is written by what it has not (an owner, an end),
+//! instead of by its status: PostgreSQL takes the small indexes over some status for empty when it has counted them in a
+//! quiet moment, and then walks through a whole one of them, or through all that the tenant ever had.
 
 use diesel::QueryableByName;
 use diesel::sql_types::{Bool, Nullable};
@@ -11,7 +15,7 @@ use super::backend::{Backend, Conn, Engine};
 use super::error::{Problem, StoreError};
 use super::instances::live;
 use super::records::Claim;
-use super::rows::{NumberRow, RunRow, instant, run_columns};
+use super::rows::{NumberRow, RunRow, instant, known_type, run_columns};
 use super::runs::{Seen, lock, save};
 use super::statement::sql;
 use super::tenant_leases;
@@ -25,7 +29,7 @@ pub async fn tenants_with_due_runs(backend: &Backend, limit: usize) -> Result<Ve
     const TEXT: &str = "SELECT q.tenant_id AS n FROM operation_runs q \
          WHERE q.status = 'queued' AND q.tenant_id IS NOT NULL \
          AND (q.next_attempt_at IS NULL OR q.next_attempt_at <= $1) \
-         AND NOT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = q.tenant_id AND b.status = 'running') \
+         AND NOT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = q.tenant_id AND b.lease_owner IS NOT NULL) \
          GROUP BY q.tenant_id ORDER BY min(q.id) LIMIT $2";
     let rows: Vec<NumberRow> = backend
         .read("finding tenants with due runs", move |conn| {
@@ -44,7 +48,9 @@ pub async fn due_workspace_runs(backend: &Backend, limit: usize) -> Result<Vec<R
         "SELECT ",
         run_columns!(),
         " FROM operation_runs r WHERE r.status = 'queued' AND r.tenant_id IS NULL \
-         AND (r.next_attempt_at IS NULL OR r.next_attempt_at <= $1) ORDER BY r.id LIMIT $2"
+         AND (r.next_attempt_at IS NULL OR r.next_attempt_at <= $1) AND ",
+        known_type!("r"),
+        " ORDER BY r.id LIMIT $2"
     );
     let rows: Vec<RunRow> = backend
         .read("finding due workspace runs", move |conn| {
@@ -111,9 +117,10 @@ async fn claim_at_once(
          lease_token = lease_token + 1, lease_owner = $2, started_at = coalesce(started_at, (SELECT at FROM t)), \
          updated_at = (SELECT at FROM t), next_attempt_at = NULL \
          WHERE id = (SELECT q.id FROM operation_runs q WHERE q.tenant_id = $1 \
-         AND q.status = 'queued' AND (q.next_attempt_at IS NULL OR q.next_attempt_at <= (SELECT at FROM t)) \
-         ORDER BY q.priority, q.id LIMIT 1) AND status = 'queued' \
-         AND NOT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = $1 AND b.status = 'running') \
+         AND q.status = 'queued' AND (q.next_attempt_at IS NULL OR q.next_attempt_at <= (SELECT at FROM t)) AND ",
+        known_type!("q"),
+        " ORDER BY q.priority, q.id LIMIT 1) AND lease_owner IS NULL AND completed_at IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = $1 AND b.lease_owner IS NOT NULL) \
          AND EXISTS (SELECT 1 FROM instances i WHERE i.id = $2 AND ",
         live!("(SELECT at FROM t)"),
         ") RETURNING *), \
@@ -164,13 +171,16 @@ async fn why_nothing(
     now: Instant,
 ) -> Result<Option<Claim>, Problem> {
     const TEXT: &str = concat!(
-        "SELECT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = $1 AND b.status = 'running') AS busy, \
+        "SELECT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = $1 AND b.lease_owner IS NOT NULL) AS busy, \
          EXISTS (SELECT 1 FROM instances i WHERE i.id = $2 AND ",
         live!("$3"),
         ") AS lives, (SELECT min(q.next_attempt_at) FROM operation_runs q WHERE q.tenant_id = $1 \
-         AND q.status = 'queued') AS next, \
-         EXISTS (SELECT 1 FROM operation_runs d WHERE d.tenant_id = $1 AND d.status = 'queued' \
-         AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= $3)) AS due"
+         AND q.status = 'queued' AND ",
+        known_type!("q"),
+        ") AS next, EXISTS (SELECT 1 FROM operation_runs d WHERE d.tenant_id = $1 AND d.status = 'queued' \
+         AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= $3) AND ",
+        known_type!("d"),
+        ") AS due"
     );
     let row: Option<WhyRow> = conn.row(sql(TEXT).bind(tenant.0).bind(instance.0).bind(now)).await?;
     Ok(row.and_then(|why| match why {
@@ -212,7 +222,7 @@ pub async fn claim_run(
 
 async fn is_busy(conn: &mut Conn<'_>, tenant: TenantId) -> Result<bool, Problem> {
     const TEXT: &str =
-        "SELECT id AS n FROM operation_runs WHERE tenant_id = $1 AND status = 'running' LIMIT 1";
+        "SELECT id AS n FROM operation_runs WHERE tenant_id = $1 AND lease_owner IS NOT NULL LIMIT 1";
     let running: Option<NumberRow> = conn.row(sql(TEXT).bind(tenant.0)).await?;
     Ok(running.is_some())
 }
@@ -222,7 +232,9 @@ async fn next_due(conn: &mut Conn<'_>, tenant: TenantId, now: Instant) -> Result
         "SELECT ",
         run_columns!(),
         " FROM operation_runs r WHERE r.tenant_id = $1 AND r.status = 'queued' \
-         AND (r.next_attempt_at IS NULL OR r.next_attempt_at <= $2) ORDER BY r.priority, r.id LIMIT 1"
+         AND (r.next_attempt_at IS NULL OR r.next_attempt_at <= $2) AND ",
+        known_type!("r"),
+        " ORDER BY r.priority, r.id LIMIT 1"
     );
     let row: Option<RunRow> = conn.row(sql(TEXT).bind(tenant.0).bind(now)).await?;
     Ok(row.map(Run::from))

@@ -18,7 +18,6 @@ use super::error::{Problem, StoreError};
 use super::records::ClockStep;
 use super::statement::sql;
 use super::types::{SqlInstant, sql as types};
-use crate::clock::Instant;
 
 #[derive(QueryableByName)]
 struct LatestRow {
@@ -27,10 +26,12 @@ struct LatestRow {
 }
 
 /// The step that shows by heartbeats from the future: the clock was set back while nobody was there to notice.
-pub(super) async fn unnoticed(conn: &mut Conn<'_>, now: Instant) -> Result<Option<ClockStep>, Problem> {
+pub(super) async fn unnoticed(conn: &mut Conn<'_>) -> Result<Option<ClockStep>, Problem> {
     const TEXT: &str = "SELECT max(heartbeat_at) AS latest FROM instances";
     let row: Option<LatestRow> = conn.row(sql(TEXT)).await?;
     let latest = row.and_then(|row| row.latest).map(|SqlInstant(at)| at);
+    // RACE: read after that: others beat all the time, and none of their beats is from the future.
+    let now = conn.now().await?;
     Ok(latest.filter(|latest| *latest > now).map(|latest| ClockStep { low: now, high: latest }))
 }
 

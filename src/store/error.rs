@@ -57,6 +57,18 @@ pub enum StoreError {
     /// A cursor that no list of ours gave.
     #[error("the cursor is malformed: expected the next_cursor of an earlier part of the same list")]
     Cursor,
+    /// Another process migrates the same database, for longer than one waits.
+    #[error(
+        "another process{} migrates this database for more than {} s (database.migration_wait): look at what it does, then \
+         try again",
+        serving(*.holder), .waited.as_secs()
+    )]
+    Migrating {
+        /// How long was waited.
+        waited: std::time::Duration,
+        /// PostgreSQL's process that serves it.
+        holder: Option<i32>,
+    },
     /// Another process has the SQLite file.
     #[error("another atlasd{} uses the database: the lock file {} is taken", process(*.holder), .file.display())]
     Locked {
@@ -81,6 +93,10 @@ pub enum StoreError {
 
 fn process(holder: Option<u32>) -> String {
     holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
+fn serving(holder: Option<i32>) -> String {
+    holder.map(|pid| format!(" (served by PostgreSQL's process {pid})")).unwrap_or_default()
 }
 
 /// What went wrong within an operation that does not know its own name.
@@ -133,12 +149,13 @@ impl Problem {
         }
     }
 
-    /// Two transactions waited for each other, and the database ended this one: begin again.
+    /// Two transactions may have waited for each other, and the database ended this one: begin again. A deadlock is told
+    /// from other ends that pass only by words, in the server's language.
     pub fn is_deadlock(&self) -> bool {
         match self {
             Self::Database(DieselError::DatabaseError(Kind::SerializationFailure, _)) => true,
             Self::Database(DieselError::DatabaseError(Kind::Unknown, info)) => {
-                info.message().contains("deadlock detected")
+                !is_lasting(info.message()) && !NO_DEADLOCK.iter().any(|said| info.message().contains(said))
             }
             _ => false,
         }
@@ -155,27 +172,60 @@ impl Problem {
     }
 }
 
-/// What the engines say when trying again later can help. The driver gives no SQLSTATE for these, only the text; a
-/// server with translated messages gets `Refused` instead, which retries no less but reads worse.
-const PASSING: &[&str] = &[
+/// What the engines say when trying again cannot help: a bug of ours, a schema that somebody changed, a right that is
+/// missing. The driver gives no SQLSTATE with these, only the text, and PostgreSQL's may be in any language. So whatever
+/// is not known to last counts as passing: a run that is tried once more is better than one that failed because a server
+/// was restarted.
+const LASTING: &[&str] = &[
     // PostgreSQL
+    "syntax error",
+    "does not exist",
+    "permission denied",
+    "must be owner",
+    "already exists",
+    "is ambiguous",
+    "invalid input",
+    "out of range",
+    "too long",
+    "division by zero",
+    "of type",
+    "cannot be cast",
+    "must appear in",
+    "no partition of relation",
+    // The ledger's own triggers.
+    "never changes",
+    "never deleted",
+    // SQLite
+    "no such table",
+    "no such column",
+    "no such function",
+    "no such index",
+    "has no column",
+    "datatype mismatch",
+    "malformed",
+    "is not a database",
+    "too big",
+    "integer overflow",
+];
+
+/// Ends that pass and are no deadlock, where the server speaks English: to begin again at once helps with none of them.
+const NO_DEADLOCK: &[&str] = &[
     "terminating connection",
     "the database system is",
     "canceling statement due to",
-    "deadlock detected",
     "remaining connection slots",
     "too many clients",
     "No space left on device",
-    // SQLite
     "database is locked",
-    "no transaction is active",
-    "no such savepoint",
-    "database table is locked",
     "database or disk is full",
     "disk I/O error",
-    "unable to open database file",
-    "attempt to write a readonly database",
+    "readonly database",
+    "unable to open",
 ];
+
+fn is_lasting(message: &str) -> bool {
+    LASTING.iter().any(|said| message.contains(said))
+}
 
 fn is_passing(error: &DieselError) -> bool {
     match error {
@@ -185,9 +235,56 @@ fn is_passing(error: &DieselError) -> bool {
             | Kind::UnableToSendCommand
             | Kind::SerializationFailure
             | Kind::ReadOnlyTransaction => true,
-            Kind::Unknown => PASSING.iter().any(|said| info.message().contains(said)),
+            Kind::Unknown => !is_lasting(info.message()),
             _ => false,
         },
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(message: &str) -> Problem {
+        Problem::Database(DieselError::DatabaseError(Kind::Unknown, Box::new(message.to_owned())))
+    }
+
+    fn passes(message: &str) -> bool {
+        matches!(said(message).during("a test"), StoreError::Unavailable { .. })
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_in_any_language() {
+        for message in [
+            "terminating connection due to administrator command",
+            "breche Verbindung ab aufgrund von Anweisung des Administrators",
+            "arrêt des connexions suite à la demande de l'administrateur",
+            "canceling statement due to statement timeout",
+            "database is locked",
+        ] {
+            assert!(passes(message), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_lasts_is_refused() {
+        for message in [
+            "relation \"runs\" does not exist",
+            "permission denied for table operation_runs",
+            "a completed run never changes",
+            "no such table: operation_runs",
+            "column \"x\" is of type jsonb but expression is of type text",
+        ] {
+            assert!(!passes(message) && !said(message).is_deadlock(), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_deadlock_is_begun_again_in_any_language_and_a_restart_is_not() {
+        for message in ["deadlock detected", "Verklemmung entdeckt"] {
+            assert!(said(message).is_deadlock() && passes(message), "{message}");
+        }
+        assert!(!said("terminating connection due to administrator command").is_deadlock());
     }
 }

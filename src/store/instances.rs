@@ -35,8 +35,8 @@ pub async fn register(
     backend
         .write("registering the instance", move |conn| {
             Box::pin(async move {
+                let step = clock_steps::unnoticed(conn).await?;
                 let now = conn.now().await?;
-                let step = clock_steps::unnoticed(conn, now).await?;
                 if sole {
                     conn.execute(sql(OTHERS).bind(now).bind(instance.id.0)).await?;
                 }

@@ -39,10 +39,21 @@ impl SqliteLock {
     }
 }
 
+/// Beside the file itself, by whatever name it is reached: two links to one database are one database.
 fn lock_path(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
+    let real = database.canonicalize().unwrap_or_else(|_| in_real_directory(database));
+    let mut path = real.into_os_string();
     path.push(".lock");
     PathBuf::from(path)
+}
+
+/// The path of a file that does not exist yet.
+fn in_real_directory(file: &Path) -> PathBuf {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (parent.canonicalize(), file.file_name()) {
+        (Ok(parent), Some(name)) => parent.join(name),
+        _ => file.to_owned(),
+    }
 }
 
 fn read_holder(file: &mut File) -> Option<u32> {
@@ -55,4 +66,19 @@ fn write_holder(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_names_of_a_file_are_one_lock() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, link) = (directory.path().join("a.db"), directory.path().join("b.db"));
+        let _held = SqliteLock::acquire(&file).expect("nobody has it");
+        std::fs::write(&file, "").expect("the directory is writable");
+        std::os::unix::fs::symlink(&file, &link).expect("the directory takes a link");
+        assert!(matches!(SqliteLock::acquire(&link), Err(StoreError::Locked { .. })));
+    }
 }

@@ -6,15 +6,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use diesel::ConnectionError;
 use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
+use diesel::sql_types::{Bool, Integer, Nullable};
 use diesel::sqlite::Sqlite;
+use diesel::{ConnectionError, QueryableByName, RunQueryDsl, sql_query};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use secrecy::ExposeSecret;
+use tokio::runtime::Handle;
 
 use super::connect::sqlite_connection;
 use super::error::{Problem, StoreError};
@@ -29,6 +31,8 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE_BUSY: Duration = Duration::from_secs(30);
 /// How long a migration on PostgreSQL waits for a table that is in use.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause between two looks whether another process has ended its migration.
+const LOCK_PAUSE: Duration = Duration::from_millis(500);
 /// Any number that nobody else takes in this database: "atlasd" in ASCII.
 const ADVISORY_LOCK: i64 = 0x6174_6c61_7364;
 
@@ -78,7 +82,7 @@ pub fn pending_with(url: &DatabaseUrl, config: &DatabaseConfig) -> Result<Vec<St
             let mut conn = connect_sqlite(url)?;
             missing::<Sqlite, _>(&mut conn, &SQLITE)
         }
-        DatabaseUrl::Postgres(_) => with_postgres(url, config, |conn| missing::<Pg, _>(conn, &POSTGRES)),
+        DatabaseUrl::Postgres(_) => on_postgres(url, config, |conn| missing::<Pg, _>(conn, &POSTGRES)),
     }
 }
 
@@ -218,8 +222,59 @@ fn connect_sqlite(url: &DatabaseUrl) -> Result<diesel::SqliteConnection, StoreEr
     sqlite_connection(path, SQLITE_BUSY).map_err(unreachable_database)
 }
 
-/// Runs `work` on a connection of its own under the advisory lock.
+/// Runs `work` on a connection of its own under the advisory lock, which ends with the session.
 fn with_postgres<T>(
+    url: &DatabaseUrl,
+    config: &DatabaseConfig,
+    work: impl FnOnce(&mut PgConn) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    on_postgres(url, config, |conn| {
+        lock(conn, *config.migration_wait)?;
+        // A change of a table waits for whoever uses it, and everybody else for the change: rather give up than hold all
+        // up.
+        let patience = format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+        conn.batch_execute(&patience).map_err(|error| refused(error.into()))?;
+        work(conn)
+    })
+}
+
+#[derive(QueryableByName)]
+struct LockRow {
+    #[diesel(sql_type = Bool)]
+    taken: bool,
+    #[diesel(sql_type = Nullable<Integer>)]
+    holder: Option<i32>,
+}
+
+/// Takes the advisory lock, and says so when it has to wait for another process that migrates.
+fn lock(conn: &mut PgConn, patience: Duration) -> Result<(), StoreError> {
+    let text = format!(
+        "SELECT pg_try_advisory_lock({ADVISORY_LOCK}) AS taken, (SELECT min(l.pid) FROM pg_locks l \
+         WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> pg_backend_pid() AND l.objsubid = 1 \
+         AND (l.classid::bigint << 32) + l.objid::bigint = {ADVISORY_LOCK}) AS holder"
+    );
+    let begun = std::time::Instant::now();
+    let mut told = false;
+    loop {
+        let row: LockRow =
+            sql_query(text.as_str()).get_result(conn).map_err(|error| refused(error.into()))?;
+        if row.taken {
+            return Ok(());
+        }
+        if begun.elapsed() >= patience {
+            return Err(StoreError::Migrating { waited: patience, holder: row.holder });
+        }
+        if !told {
+            tracing::warn!(server.pid = row.holder, "another process migrates this database: waiting for it");
+        }
+        told = true;
+        // On the runtime of the connection; this thread has nothing else to do.
+        Handle::current().block_on(tokio::time::sleep(LOCK_PAUSE.min(patience)));
+    }
+}
+
+/// Runs `work` on a connection of its own.
+fn on_postgres<T>(
     url: &DatabaseUrl,
     config: &DatabaseConfig,
     work: impl FnOnce(&mut PgConn) -> Result<T, StoreError>,
@@ -234,12 +289,6 @@ fn with_postgres<T>(
     let _entered = runtime.enter();
     runtime.block_on(target.refuse_transaction_pooler())?;
     let mut conn = PgConn::from(runtime.block_on(target.connect()).map_err(unreachable_database)?);
-    let lock = format!("SELECT pg_advisory_lock({ADVISORY_LOCK})");
-    conn.batch_execute(&lock).map_err(|error| refused(error.into()))?;
-    // A change of a table waits for whoever uses it, and everybody else for the change: rather give up than hold all up.
-    let patience = format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
-    conn.batch_execute(&patience).map_err(|error| refused(error.into()))?;
-    // The lock ends with the session, which ends here.
     work(&mut conn)
 }
 

@@ -30,6 +30,8 @@ pub type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket
 pub struct Target {
     config: Config,
     tls: MakeRustlsConnect,
+    /// `database.statement_timeout`.
+    patience: Duration,
 }
 
 /// Reads a URL; `sslmode` is one of `disable`, `prefer`, `require` and `verify-full`.
@@ -118,7 +120,8 @@ impl Target {
             SslMode::Disable => RootCertStore::empty(),
             _ => roots(config.tls_ca_file.as_deref())?,
         };
-        Ok(Self { config: parsed, tls: MakeRustlsConnect::new(client_config(roots)?) })
+        let tls = MakeRustlsConnect::new(client_config(roots)?);
+        Ok(Self { config: parsed, tls, patience: *config.statement_timeout })
     }
 
     /// A connection without the query builder around it; its driver must be polled.
@@ -143,7 +146,7 @@ impl Target {
 
     /// Refuses a pooler in transaction mode: statements are prepared, settings hold and notifications arrive only
     /// within a session. It shows by two connections, both open, that are served by one process of the server, or by one
-    /// that is served by two: a pooler gives out what was used last, or each in turn.
+    /// that is served by two: a pooler gives out what was used last, or each in turn, or what others have just left.
     ///
     /// # Errors
     /// [`StoreError::Pooler`]; [`StoreError::Unavailable`].
@@ -155,19 +158,39 @@ impl Target {
         let (one, driver) = self.connect_raw().await.map_err(|error| unavailable(error.into()))?;
         let (other, other_driver) = self.connect_raw().await.map_err(|error| unavailable(error.into()))?;
         let drivers = [tokio::spawn(driver), tokio::spawn(other_driver)];
-        let pids = async {
-            Ok::<_, tokio_postgres::Error>([pid(&one).await?, pid(&one).await?, pid(&other).await?])
+        let rounds = async {
+            let first = pid(&one, LOOK).await?;
+            for _ in 0..POOLER_ROUNDS {
+                // Within a transaction it keeps what it got, so that the first one gets something else, if it can.
+                let others = pid(&other, BEGIN_AND_LOOK).await?;
+                let again = pid(&one, LOOK).await?;
+                other.simple_query("ROLLBACK").await?;
+                if first.is_some() && (first == others || first != again) {
+                    return Ok(true);
+                }
+            }
+            Ok::<_, tokio_postgres::Error>(false)
         };
-        let pids = pids.await.map_err(|error| unavailable(error.into()));
+        let looked = tokio::time::timeout(self.patience, rounds).await;
         drivers.iter().for_each(tokio::task::JoinHandle::abort);
-        let [one, one_again, other] = pids?;
-        if one.is_some() && (one == other || one != one_again) { Err(StoreError::Pooler) } else { Ok(()) }
+        match looked {
+            Ok(Ok(true)) => Err(StoreError::Pooler),
+            Ok(Ok(false)) => Ok(()),
+            Ok(Err(error)) => Err(unavailable(error.into())),
+            // A pooler in transaction mode that has one connection for both.
+            Err(_) => Err(unavailable("one connection got no answer while another one was open".into())),
+        }
     }
 }
 
-async fn pid(client: &Client) -> Result<Option<String>, tokio_postgres::Error> {
-    // A simple query: nothing is prepared that a pooler could lose.
-    let messages = client.simple_query("SELECT pg_backend_pid()").await?;
+/// Looks at what is behind two connections: by chance, beside other clients of a pooler, all may seem well in one.
+const POOLER_ROUNDS: u32 = 5;
+const LOOK: &str = "SELECT pg_backend_pid()";
+const BEGIN_AND_LOOK: &str = "BEGIN; SELECT pg_backend_pid()";
+
+/// The process that serves a connection. Simple queries: nothing is prepared that a pooler could lose.
+async fn pid(client: &Client, look: &str) -> Result<Option<String>, tokio_postgres::Error> {
+    let messages = client.simple_query(look).await?;
     Ok(messages.into_iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
         _ => None,

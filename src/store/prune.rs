@@ -12,6 +12,7 @@ use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::Store;
+use super::admission::release_expired;
 use super::backend::{Backend, Conn, Engine};
 use super::claims::to_limit;
 use super::error::{Problem, StoreError};
@@ -120,17 +121,11 @@ impl Pruner<'_> {
     /// As admission would when the identity is asked for again; without it a run whose identity nobody asks for again
     /// would stay for ever.
     async fn release_holders(&self) -> Result<Pruned, StoreError> {
-        const TEXT: &str = "UPDATE operation_runs SET holds_identity = FALSE WHERE id IN \
-             (SELECT id FROM operation_runs WHERE holds_identity AND status = 'completed' AND cooldown_until <= $1 \
-             ORDER BY run_identity_hash LIMIT $2)";
         let limit = self.limit();
         let released = self
             .backend
             .write("releasing identities", move |conn| {
-                Box::pin(async move {
-                    let now = conn.now().await?;
-                    conn.execute(sql(TEXT).bind(now).bind(limit)).await
-                })
+                Box::pin(async move { release_expired(conn, limit).await })
             })
             .await?;
         let next = self.next(released, PruneStep::Snapshots(TenantId(0)));
@@ -209,20 +204,32 @@ impl Pruner<'_> {
     async fn abandoned(&self) -> Result<Pruned, StoreError> {
         const IMPORTS: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', coverage = '{}', \
              completed_at = $1 WHERE kind = 'imported' AND state = 'building' AND created_at <= $2";
-        const NEXT: &str = "SELECT s.id AS n FROM snapshots s WHERE s.state = 'abandoned' \
-             AND NOT EXISTS (SELECT 1 FROM operation_runs r WHERE r.id = s.operation_run_id \
-             AND r.status <> 'completed') ORDER BY s.id LIMIT 1";
+        // RACE: another instance may be removing it: then this one takes the next.
+        macro_rules! next {
+            ($lock:literal) => {
+                concat!(
+                    "SELECT s.id AS n FROM snapshots s WHERE s.state = 'abandoned' \
+                     AND NOT EXISTS (SELECT 1 FROM operation_runs r WHERE r.id = s.operation_run_id \
+                     AND r.status <> 'completed') ORDER BY s.id LIMIT 1",
+                    $lock
+                )
+            };
+        }
         const ITEMS: &str = "DELETE FROM snapshot_items WHERE snapshot_id = $1 AND (policy_type, policy_id) IN \
              (SELECT i.policy_type, i.policy_id FROM snapshot_items i WHERE i.snapshot_id = $1 \
              ORDER BY i.policy_type, i.policy_id LIMIT $2)";
         const SNAPSHOT: &str = "DELETE FROM snapshots WHERE id = $1 AND state = 'abandoned'";
         let (cutoffs, limit) = (self.cutoffs().await?, self.limit());
-        let abandoned = self.numbers(sql(NEXT)).await?.first().copied();
         let (snapshot_items, more) = self
             .backend
             .write("removing snapshots", move |conn| {
                 Box::pin(async move {
-                    let Some(id) = abandoned else {
+                    let next = match conn.engine() {
+                        Engine::Sqlite => next!(""),
+                        Engine::Postgres => next!(" FOR UPDATE OF s SKIP LOCKED"),
+                    };
+                    let abandoned: Option<NumberRow> = conn.row(sql(next)).await?;
+                    let Some(NumberRow { n: id }) = abandoned else {
                         let now = conn.now().await?;
                         let left = conn.execute(sql(IMPORTS).bind(now).bind(cutoffs.imports)).await?;
                         return Ok((0, left > 0));

@@ -10,7 +10,7 @@ use super::claims::{requeue, to_limit};
 use super::error::{Problem, StoreError};
 use super::instances::live;
 use super::records::CandidateFilter;
-use super::rows::{InstantRow, NumberRow, RunRow, instant, run_columns};
+use super::rows::{InstantRow, NumberRow, RunRow, instant, known_type, run_columns};
 use super::runs::{Seen, abandon_adapters, closed, complete, lock, save_completed};
 use super::settle::{AttemptEnd, Over, end_attempt};
 use super::statement::{Statement, sql};
@@ -23,6 +23,8 @@ use crate::domain::reconcile::{AdapterEnd, AdapterId, AdapterRun, Observation, R
 use crate::domain::run::{AttemptOutcome, Completion, Lease, Outcome, Run, Status};
 use crate::ids::{InstanceId, RestoreId, RunId, SnapshotId, WorkspaceId};
 
+const KNOWN: &str = known_type!("r");
+
 /// A run whose owner is not alive at `$1`.
 const LEASE_GONE: &str =
     concat!("NOT EXISTS (SELECT 1 FROM instances i WHERE i.id = r.lease_owner AND ", live!("$1"), ")");
@@ -30,7 +32,7 @@ const LEASE_GONE: &str =
 /// Another run of the tenant is running, or one ended after `$2`: a long queue that moves is no sign of neglect. Two
 /// looks, since one with OR would read the tenant's whole history.
 const TENANT_BUSY: &str = "(EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = r.tenant_id AND b.id <> r.id \
-     AND b.status = 'running') OR EXISTS (SELECT 1 FROM operation_runs e WHERE e.tenant_id = r.tenant_id \
+     AND b.lease_owner IS NOT NULL) OR EXISTS (SELECT 1 FROM operation_runs e WHERE e.tenant_id = r.tenant_id \
      AND e.status = 'completed' AND e.id <> r.id AND e.completed_at > $2))";
 
 /// See [`super::Store::orphans`].
@@ -39,7 +41,9 @@ pub async fn orphans(backend: &Backend, limit: usize) -> Result<Vec<Run>, StoreE
         concat!(
             "SELECT ",
             run_columns!(),
-            " FROM operation_runs r WHERE r.status = 'running' AND {} ORDER BY r.id LIMIT $2"
+            " FROM operation_runs r WHERE r.status = 'running' AND ",
+            known_type!("r"),
+            " AND {} ORDER BY r.id LIMIT $2"
         ),
         LEASE_GONE
     );
@@ -59,7 +63,7 @@ pub async fn orphans(backend: &Backend, limit: usize) -> Result<Vec<Run>, StoreE
 /// [`crate::domain::reconcile::decide`] acts on, so that a workspace without work for it gets no run.
 fn candidates() -> String {
     format!(
-        "((r.status = 'running' AND ({LEASE_GONE} OR EXISTS (SELECT 1 FROM snapshots s \
+        "({KNOWN} AND ((r.status = 'running' AND ({LEASE_GONE} OR EXISTS (SELECT 1 FROM snapshots s \
          WHERE s.operation_run_id = r.id AND s.lease_token = r.lease_token AND s.state <> 'building' \
          AND s.completed_at <= $3) OR EXISTS (SELECT 1 FROM restore_runs s \
          WHERE s.operation_run_id = r.id AND s.lease_token = r.lease_token AND s.state <> 'building' \
@@ -69,7 +73,7 @@ fn candidates() -> String {
          AND NOT {TENANT_BUSY}) \
          OR (r.status = 'completed' AND r.id IN (SELECT s.operation_run_id FROM snapshots s \
          WHERE s.state = 'building' UNION ALL SELECT s.operation_run_id FROM restore_runs s \
-         WHERE s.state = 'building')))",
+         WHERE s.state = 'building'))))",
         live!("$1")
     )
 }

@@ -12,7 +12,7 @@ use super::claims::to_limit;
 use super::error::{Problem, StoreError};
 use super::instances::live;
 use super::records::{DueTenant, DueTenants, Holding};
-use super::rows::NumberRow;
+use super::rows::{NumberRow, known_type};
 use super::statement::sql;
 use super::types::{FromWord, SqlId, Word, sql as types};
 use crate::ids::{InstanceId, TenantId};
@@ -82,10 +82,12 @@ pub async fn due(backend: &Backend, instance: InstanceId, limit: usize) -> Resul
          WHERE i.id = l.owner AND ",
         live!("$1"),
         ") THEN 'theirs' ELSE 'free' END AS holding \
-         FROM (SELECT tenant_id, min(id) AS first FROM operation_runs WHERE status = 'queued' \
-         AND tenant_id IS NOT NULL AND (next_attempt_at IS NULL OR next_attempt_at <= $1) GROUP BY tenant_id) q \
+         FROM (SELECT o.tenant_id, min(o.id) AS first FROM operation_runs o WHERE o.status = 'queued' \
+         AND o.tenant_id IS NOT NULL AND (o.next_attempt_at IS NULL OR o.next_attempt_at <= $1) AND ",
+        known_type!("o"),
+        " GROUP BY o.tenant_id) q \
          LEFT JOIN tenant_leases l ON l.tenant_id = q.tenant_id \
-         WHERE NOT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = q.tenant_id AND b.status = 'running') \
+         WHERE NOT EXISTS (SELECT 1 FROM operation_runs b WHERE b.tenant_id = q.tenant_id AND b.lease_owner IS NOT NULL) \
          ORDER BY q.first LIMIT $2"
     );
     const LIVE: &str = concat!("SELECT count(*) AS n FROM instances i WHERE ", live!("$1"));

@@ -1,5 +1,6 @@
 //! Reconcile as a client sees it.
 
+use atlasd::daemon::Control;
 use atlasd::domain::admission::Request;
 use atlasd::domain::identity::IdentityHash;
 use atlasd::domain::operation::Operation;
@@ -10,6 +11,26 @@ use serde_json::json;
 
 use crate::bed::{Bed, PATIENCE, block_on, run_id, tick, until};
 use crate::support::{Engine, for_each_engine};
+
+/// A rescue is a request of the daemon's own: clients who fill the gate keep none waiting.
+#[test]
+fn a_full_gate_keeps_no_pass_of_the_daemons_own_waiting() {
+    let bed = Bed::with(Engine::Sqlite, SandboxConfig::single(0), "[admission]\nwaiting_max = 1\n");
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let (workspace, _) = client.single().await;
+        let passes = format!("/runs?workspace_id={workspace}&type=ops.reconcile_adapter_runs");
+        let _place = daemon.handle().take_place().expect("nobody else has it");
+        assert_eq!(client.post("/reconcile", json!({"workspace_id": workspace})).await.status, 503);
+        daemon.control().send(Control::ReconcileAll("signal:SIGUSR1")).await.expect("the daemon listens");
+        until("the pass has ended", || async {
+            let runs = client.all(&passes).await;
+            runs.iter().any(|run| run["status"] == "completed")
+        })
+        .await;
+    });
+}
 
 for_each_engine!(many_triggers_at_once_are_at_most_one_pass_more, |engine| {
     let bed = Bed::new(engine, SandboxConfig::single(60));

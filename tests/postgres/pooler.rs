@@ -127,6 +127,35 @@ fn a_pooler_in_transaction_mode_is_refused_at_the_start_with_a_reason() {
     }
 }
 
+/// A client whose short transactions keep the pooler's connections going round; ends when it is told to.
+async fn neighbour(url: String, stop: tokio_util::sync::CancellationToken) {
+    let (client, driver) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("a pooler");
+    tokio::spawn(driver);
+    while !stop.is_cancelled() {
+        client.batch_execute("BEGIN; SELECT pg_sleep(0.002); COMMIT").await.expect("a transaction");
+    }
+}
+
+/// Beside clients that keep its connections busy, two of ours may be served by two processes for a while, as without a
+/// pooler.
+#[test]
+fn a_pooler_in_transaction_mode_is_found_out_beside_busy_neighbours() {
+    let bed = Bed::new(Engine::Postgres, SandboxConfig::single(0));
+    let pooler = block_on(Pooler::start(&bed.database, "pool_mode = transaction"));
+    let url = pooler.url(&bed.database);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let runtime = tokio::runtime::Runtime::new().expect("the test can have threads");
+    for _ in 0..6 {
+        runtime.spawn(neighbour(url.clone(), stop.clone()));
+    }
+    let url = url.parse().expect("a URL");
+    for look in 0..40 {
+        let error = store::pending(&url).expect_err("it is a pooler");
+        assert!(matches!(error, StoreError::Pooler), "look {look}: {error}");
+    }
+    stop.cancel();
+}
+
 #[test]
 fn daemons_work_together_through_a_pooler_in_session_mode() {
     let mut config = SandboxConfig::single(60);
