@@ -211,6 +211,39 @@ on_each_engine! {
         }
     }
 
+    async fn a_repair_of_today_is_found_behind_any_number_of_passes(lab: &Lab) {
+        let mut passes = Vec::new();
+        for number in 0..6 {
+            let request = Request { identity: identity(number), ..lab.reconcile_request() };
+            passes.push(lab.accepted(request).await);
+        }
+        let counts = |run: &Run, counts: &str| {
+            let change = format!("UPDATE operation_runs SET summary_counts = '{counts}' WHERE id = {}", run.id);
+            lab.database.execute(&change).unwrap();
+        };
+        counts(&passes[0], r#"{"total":1,"updated":1}"#);
+        counts(&passes[1], r#"{"total":1,"updated":1}"#);
+        counts(&passes[2], r#"{"total":3,"failed":2}"#);
+        counts(&passes[3], r#"{"total":3,"skipped":3,"updated":0}"#);
+        counts(&passes[4], r#"{"total":1,"created":1}"#);
+        let dry = format!("UPDATE operation_runs SET context = '{{\"dry_run\":true}}' WHERE id = {}", passes[4].id);
+        lab.database.execute(&dry).unwrap();
+        let since = passes[1].created_at;
+        let earlier = match lab.engine {
+            Engine::Sqlite => "created_at - 1000000",
+            Engine::Postgres => "created_at - interval '1 second'",
+        };
+        let change = format!("UPDATE operation_runs SET created_at = {earlier} WHERE id = {}", passes[0].id);
+        lab.database.execute(&change).unwrap();
+        let found = async |workspace, limit| -> Vec<RunId> {
+            let runs = lab.store.repairing_passes(workspace, since, limit).await.unwrap();
+            runs.iter().map(|run| run.id).collect()
+        };
+        assert_eq!(found(None, 8).await, [passes[2].id, passes[1].id]);
+        assert_eq!(found(Some(lab.workspace), 1).await, [passes[2].id]);
+        assert!(found(Some(WorkspaceId(999)), 8).await.is_empty());
+    }
+
     async fn a_cursor_is_looked_at_also_where_filters_contradict_each_other(lab: &Lab) {
         let query = RunQuery {
             status: Some(Status::Queued),

@@ -151,7 +151,10 @@ fn execute(engine: Engine, url: &str, text: &str) {
         Engine::Sqlite => {
             let path = url.trim_start_matches("sqlite://");
             let mut conn = SqliteConnection::establish(path).expect("the file opens");
-            conn.batch_execute("PRAGMA synchronous = OFF; PRAGMA cache_size = -200000").expect("pragmas");
+            conn.batch_execute(
+                "PRAGMA busy_timeout = 60000; PRAGMA synchronous = OFF; PRAGMA cache_size = -200000",
+            )
+            .expect("pragmas");
             conn.batch_execute(text).unwrap_or_else(|error| panic!("{error}: {text}"));
         }
         Engine::Postgres => {

@@ -16,12 +16,12 @@ use super::auth::{Principal, Viewer};
 use super::body::{PageQuery, Query};
 use super::problem::Problem;
 use super::snapshots::visible_snapshot;
-use crate::domain::assignment::{self, PolicyKey, SetDiff};
+use crate::domain::assignment::{self, AssignmentSet, AssignmentsHash, PolicyKey, SetDiff};
 use crate::domain::restore::Widening;
 use crate::domain::restore::widening::widening;
 use crate::domain::run::Run;
 use crate::ids::SnapshotId;
-use crate::store::{Coverage, PageRequest, Snapshot, SnapshotItem, SnapshotKind, Store};
+use crate::store::{Coverage, PageRequest, PolicyOutline, Snapshot, SnapshotKind, Store};
 
 /// How a policy's assignments differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -119,45 +119,39 @@ pub(super) async fn between(
     (a, b): (SnapshotId, SnapshotId),
     page: PageRequest,
 ) -> Result<Between, Problem> {
-    let limit = state.config().http.page_max;
     let after = page.cursor.as_deref().map(decode_cursor).transpose()?;
     let a = visible_snapshot(state, caller, a).await?;
     let b = visible_snapshot(state, caller, b).await?;
     if a.tenant_id != b.tenant_id {
         return Err(Problem::invalid("b", "expected a snapshot of the same tenant as the first one"));
     }
-    let first = Side::load(&state.store, &a, limit).await?;
-    let second = Side::load(&state.store, &b, limit).await?;
+    let first = Side::load(&state.store, &a).await?;
+    let second = Side::load(&state.store, &b).await?;
     let Differences { policies, not_compared } = compare(first, second);
     let total = policies.len();
-    let (items, next_cursor) = cut(policies, after, page.limit);
+    let (part, next_cursor) = cut(policies, after, page.limit);
+    // The assignments of the part alone: two large snapshots may differ in thousands of policies.
+    let hashes = part.iter().flat_map(|(_, differing)| [differing.before, differing.after]).flatten();
+    let sets = state.store.assignment_sets(hashes.collect()).await?;
+    let items = part.into_iter().map(|(policy, differing)| differing.told(policy, &sets)).collect();
     Ok(Between { a, b, items, total, next_cursor, not_compared })
 }
 
 /// A snapshot as the comparison needs it. A tenant's policies are thousands at the most, so it is held as a whole.
 struct Side {
-    items: BTreeMap<PolicyKey, SnapshotItem>,
+    items: BTreeMap<PolicyKey, PolicyOutline>,
     coverage: BTreeMap<String, Coverage>,
     /// The policies that the fetch was asked for; `None` means all.
     asked: Option<BTreeSet<String>>,
 }
 
 impl Side {
-    async fn load(store: &Store, snapshot: &Snapshot, page_items: usize) -> Result<Self, Problem> {
+    async fn load(store: &Store, snapshot: &Snapshot) -> Result<Self, Problem> {
         let run = match snapshot.operation_run_id {
             Some(run) => store.run(run).await?,
             None => None,
         };
-        let mut items = BTreeMap::new();
-        let mut page = PageRequest { limit: page_items, cursor: None };
-        loop {
-            let part = store.snapshot_items(snapshot.id, page).await?;
-            items.extend(part.items.into_iter().map(|item| (key(&item), item)));
-            match part.next_cursor {
-                None => break,
-                next => page = PageRequest { limit: page_items, cursor: next },
-            }
-        }
+        let items = store.snapshot_outline(snapshot.id).await?;
         let asked = match snapshot.kind {
             // It holds what a restore wrote: of the others of a type it says nothing.
             SnapshotKind::Replaced => Some(items.keys().map(|policy| policy.policy_id.clone()).collect()),
@@ -182,12 +176,34 @@ fn asked_policies(run: &Run) -> Option<BTreeSet<String>> {
     Some(ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect())
 }
 
-fn key(item: &SnapshotItem) -> PolicyKey {
-    PolicyKey { policy_type: item.policy_type.clone(), policy_id: item.policy_id.clone() }
+/// A policy that differs, before anybody has looked at how.
+#[derive(Clone, Debug)]
+struct Differing {
+    name: String,
+    change: Change,
+    before: Option<AssignmentsHash>,
+    after: Option<AssignmentsHash>,
+}
+
+impl Differing {
+    /// How it differs, by its assignments. A set that retention has just removed tells no more than an empty one.
+    fn told(self, policy: PolicyKey, sets: &BTreeMap<AssignmentsHash, AssignmentSet>) -> PolicyDiff {
+        let absent = AssignmentSet::default();
+        let set = |hash: Option<AssignmentsHash>| hash.and_then(|hash| sets.get(&hash)).unwrap_or(&absent);
+        let (before, after) = (set(self.before), set(self.after));
+        PolicyDiff {
+            policy_type: policy.policy_type,
+            policy_id: policy.policy_id,
+            name: self.name,
+            change: self.change,
+            assignments: assignment::diff(before, after),
+            widens: if self.change == Change::Changed { widening(before, after) } else { Vec::new() },
+        }
+    }
 }
 
 struct Differences {
-    policies: BTreeMap<PolicyKey, PolicyDiff>,
+    policies: BTreeMap<PolicyKey, Differing>,
     not_compared: BTreeSet<String>,
 }
 
@@ -195,19 +211,18 @@ struct Differences {
 fn compare(first: Side, mut second: Side) -> Differences {
     let mut policies = BTreeMap::new();
     let mut not_compared = BTreeSet::new();
-    let absent = assignment::AssignmentSet::default();
+    let differing =
+        |name: &str, change, before, after| Differing { name: name.to_owned(), change, before, after };
     for (policy, before) in &first.items {
         match second.items.remove(policy) {
-            Some(after) if after.assignments_hash == before.assignments_hash => {}
+            Some(after) if after.hash == before.hash => {}
             Some(after) => {
-                let assignments = assignment::diff(&before.assignments, &after.assignments);
-                let mut changed = entry(&after, Change::Changed, assignments);
-                changed.widens = widening(&before.assignments, &after.assignments);
+                let changed = differing(&after.name, Change::Changed, Some(before.hash), Some(after.hash));
                 policies.insert(policy.clone(), changed);
             }
             None if second.covers(policy) => {
-                let assignments = assignment::diff(&before.assignments, &absent);
-                policies.insert(policy.clone(), entry(before, Change::Removed, assignments));
+                let removed = differing(&before.name, Change::Removed, Some(before.hash), None);
+                policies.insert(policy.clone(), removed);
             }
             None => {
                 not_compared.insert(policy.policy_type.clone());
@@ -217,8 +232,8 @@ fn compare(first: Side, mut second: Side) -> Differences {
     // What the first one has was taken out above.
     for (policy, after) in &second.items {
         if first.covers(policy) {
-            let assignments = assignment::diff(&absent, &after.assignments);
-            policies.insert(policy.clone(), entry(after, Change::Added, assignments));
+            let added = differing(&after.name, Change::Added, None, Some(after.hash));
+            policies.insert(policy.clone(), added);
         } else {
             not_compared.insert(policy.policy_type.clone());
         }
@@ -226,35 +241,20 @@ fn compare(first: Side, mut second: Side) -> Differences {
     Differences { policies, not_compared }
 }
 
-fn entry(item: &SnapshotItem, change: Change, assignments: SetDiff) -> PolicyDiff {
-    PolicyDiff {
-        policy_type: item.policy_type.clone(),
-        policy_id: item.policy_id.clone(),
-        name: item.name.clone(),
-        change,
-        assignments,
-        widens: Vec::new(),
-    }
-}
-
 /// The part after a key, at most `limit` policies, and the cursor of the next part.
 fn cut(
-    mut policies: BTreeMap<PolicyKey, PolicyDiff>,
+    mut policies: BTreeMap<PolicyKey, Differing>,
     after: Option<PolicyKey>,
     limit: usize,
-) -> (Vec<PolicyDiff>, Option<String>) {
+) -> (Vec<(PolicyKey, Differing)>, Option<String>) {
     if let Some(after) = after {
         policies = policies.split_off(&after);
         policies.remove(&after);
     }
     let more = policies.len() > limit;
-    let mut last = None;
-    let mut items = Vec::with_capacity(limit.min(policies.len()));
-    for (policy, difference) in policies.into_iter().take(limit) {
-        last = Some(policy);
-        items.push(difference);
-    }
-    (items, last.filter(|_| more).map(|policy| encode_cursor(&policy)))
+    let part: Vec<_> = policies.into_iter().take(limit).collect();
+    let next = part.last().filter(|_| more).map(|(policy, _)| encode_cursor(policy));
+    (part, next)
 }
 
 fn encode_cursor(policy: &PolicyKey) -> String {
@@ -274,12 +274,12 @@ mod tests {
 
     use super::*;
     use crate::admin::samples;
-    use crate::domain::assignment::{Assignment, AssignmentSet, Target};
+    use crate::domain::assignment::{Assignment, Target};
     use crate::domain::failure::Code;
     use crate::ids::RunId;
 
-    fn item(id: &str, groups: &[&str]) -> (PolicyKey, SnapshotItem) {
-        let assignments = AssignmentSet::new(
+    fn set(groups: &[&str]) -> AssignmentSet {
+        AssignmentSet::new(
             groups
                 .iter()
                 .map(|group| Assignment {
@@ -290,18 +290,15 @@ mod tests {
                     inherited_from: None,
                 })
                 .collect(),
-        );
-        let item = SnapshotItem {
-            policy_type: "compliancePolicy".to_owned(),
-            policy_id: id.to_owned(),
-            name: format!("policy {id}"),
-            assignments_hash: assignments.hash(),
-            assignments,
-        };
-        (key(&item), item)
+        )
     }
 
-    fn side(items: Vec<(PolicyKey, SnapshotItem)>) -> Side {
+    fn item(id: &str, groups: &[&str]) -> (PolicyKey, PolicyOutline) {
+        let key = PolicyKey { policy_type: "compliancePolicy".to_owned(), policy_id: id.to_owned() };
+        (key, PolicyOutline { name: format!("policy {id}"), hash: set(groups).hash() })
+    }
+
+    fn side(items: Vec<(PolicyKey, PolicyOutline)>) -> Side {
         let coverage = Coverage { complete: true, ..Coverage::default() };
         Side {
             items: items.into_iter().collect(),
@@ -311,7 +308,7 @@ mod tests {
     }
 
     fn changes(differences: &Differences) -> Vec<(&str, Change)> {
-        differences.policies.values().map(|p| (p.policy_id.as_str(), p.change)).collect()
+        differences.policies.iter().map(|(key, one)| (key.policy_id.as_str(), one.change)).collect()
     }
 
     #[test]
@@ -323,8 +320,12 @@ mod tests {
             changes(&found),
             [("changed", Change::Changed), ("gone", Change::Removed), ("new", Change::Added)]
         );
-        assert_eq!(found.policies.values().next().unwrap().assignments.added.len(), 1);
         assert!(found.not_compared.is_empty());
+        let sets = [set(&["g1"]), set(&["g2"])].map(|set| (set.hash(), set)).into();
+        let told: Vec<_> = found.policies.into_iter().map(|(key, one)| one.told(key, &sets)).collect();
+        let counts = |one: &PolicyDiff| (one.assignments.added.len(), one.assignments.removed.len());
+        assert_eq!(told.iter().map(counts).collect::<Vec<_>>(), [(1, 1), (0, 1), (1, 0)]);
+        assert!(told[0].widens == [Widening::TargetAdded] && told[2].widens.is_empty());
     }
 
     #[test]
@@ -372,7 +373,7 @@ mod tests {
         let mut after = None;
         loop {
             let (items, next) = cut(all(), after, 2);
-            seen.extend(items.into_iter().map(|item| item.policy_id));
+            seen.extend(items.into_iter().map(|(key, _)| key.policy_id));
             match next {
                 None => break,
                 Some(cursor) => after = Some(decode_cursor(&cursor).unwrap()),

@@ -60,9 +60,9 @@ fn form(status: StatusCode, next: &str, problem: Option<&str>) -> HttpResponse {
                 button.primary { "Sign in" }
             }
             p.hint {
-                code { "atlasd demo" } " prints a token when it starts. An installation makes one with "
-                code { "atlasd token create --name NAME --role operator" } "; it is shown once."
+                code { "atlasd demo" } " prints a token when it starts. An installation makes one, and shows it once, with"
             }
+            pre { "atlasd token create --name NAME --role operator" }
         },
     )
 }

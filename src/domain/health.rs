@@ -10,11 +10,11 @@ const STALE: chrono::Duration = chrono::Duration::days(7);
 /// How a tenant is; the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
-    /// Its newest ended run failed, and nothing was fetched since.
+    /// A run of its failed, and nothing has made up for it since: no complete fetch, and not the same once more.
     Failing,
-    /// Nothing was fetched for a week.
+    /// It was not fetched completely for a week.
     Stale,
-    /// Nothing was ever fetched.
+    /// It was never fetched completely.
     Never,
     /// Fetched within the week, not within the day.
     Ageing,
@@ -26,7 +26,7 @@ impl Health {
     /// All, the worst first.
     pub const ALL: [Self; 5] = [Self::Failing, Self::Stale, Self::Never, Self::Ageing, Self::Fresh];
 
-    /// What follows from the newest fetch that succeeded, and from whether runs fail since.
+    /// What follows from the newest complete fetch that succeeded, and from whether runs fail since.
     pub fn of(fetched_at: Option<Instant>, fails_since: bool, now: Instant) -> Self {
         let age = fetched_at.map(|at| now - at);
         match age {
@@ -52,9 +52,9 @@ impl Health {
     /// What the word means.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Failing => "the newest run that ended failed",
+            Self::Failing => "a run failed, and nothing has made up for it",
             Self::Stale => "not fetched for a week",
-            Self::Never => "nothing fetched yet",
+            Self::Never => "not fetched completely yet",
             Self::Ageing => "not fetched for a day",
             Self::Fresh => "fetched within the last day",
         }

@@ -29,7 +29,15 @@ pub async fn check_named(store: &Store, resolved: &Resolved, force: bool) -> Res
     }
 }
 
-async fn look_up(store: &Store, inputs: &RestoreInputs, tenant: TenantId) -> Result<(), IntakeError> {
+/// Checks what the inputs of a restore name, whoever holds its identity.
+///
+/// # Errors
+/// As [`check_named`].
+pub(super) async fn look_up(
+    store: &Store,
+    inputs: &RestoreInputs,
+    tenant: TenantId,
+) -> Result<(), IntakeError> {
     let snapshot = match i64::try_from(inputs.snapshot_id) {
         Ok(id) => store.snapshot(SnapshotId(id)).await?,
         Err(_) => None,

@@ -4,8 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Directory, Initiator, IntakeError, RunRequest, normalise, resolve, restore};
 use crate::domain::admission::Request;
+use crate::domain::identity::Inputs;
 use crate::domain::operation::Operation;
 use crate::domain::schedule;
+use crate::ids::TenantId;
 use crate::store::{Ask, Store};
 
 /// The initiator of every run that a schedule asked for (SPEC section 2).
@@ -18,6 +20,23 @@ pub const INITIATOR: &str = "schedule";
 pub fn inputs(operation: Operation, has_tenant: bool, raw: &Value) -> Result<Value, IntakeError> {
     schedule::inputs(operation, has_tenant, raw).map_err(IntakeError::Input)?;
     Ok(normalise(operation, raw)?.to_json())
+}
+
+/// Checks that what a schedule's inputs name is there now: one that is not there today is a mistake, whatever else may go
+/// until the schedule is due.
+///
+/// # Errors
+/// [`IntakeError`], naming the field.
+pub async fn check_named(
+    store: &Store,
+    tenant: Option<TenantId>,
+    operation: Operation,
+    inputs: &Value,
+) -> Result<(), IntakeError> {
+    match (Inputs::normalise(operation, inputs).map_err(IntakeError::Input)?, tenant) {
+        (Inputs::Restore(inputs), Some(tenant)) => restore::look_up(store, &inputs, tenant).await,
+        _ => Ok(()),
+    }
 }
 
 /// The request that a schedule is to make now.

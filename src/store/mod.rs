@@ -64,7 +64,7 @@ pub use migrate::{
 pub use overview::{Ended, OPEN_COUNTED_MAX, Open};
 pub use policy_lists::{AssignedPolicy, Named, PolicySearch};
 pub use records::*;
-pub use sessions::SessionLimits;
+pub use sessions::{SessionLimits, SessionLook};
 pub use tenant_health::{TenantHealth, TenantSearch};
 
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ const DAY_US: i64 = 24 * HOUR_US;
 /// equality before any other.)
 const FEW: &str = " AND +workspace_id = ";
 const FEW_HELD: &str = " AND +h.workspace_id = ";
+const FEW_PASSES: &str = " AND +r.workspace_id = ";
 
 /// LIMIT: open runs that are counted one by one; beyond them a count is "at least".
 pub const OPEN_COUNTED_MAX: i64 = 5_000;
@@ -82,6 +83,17 @@ impl Store {
     pub async fn open_runs(&self, workspace: Option<WorkspaceId>) -> Result<Open, StoreError> {
         let backend = self.backend.clone();
         self.spawn(async move { open(&backend, workspace).await }).await
+    }
+
+    /// The passes of reconcile since `since` that repaired something, newest first. A dry run repaired nothing.
+    pub async fn repairing_passes(
+        &self,
+        workspace: Option<WorkspaceId>,
+        since: Instant,
+        limit: usize,
+    ) -> Result<Vec<Run>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { repairing(&backend, workspace, since, limit).await }).await
     }
 
     /// The runs that have absorbed the most requests of those that hold their identity now.
@@ -221,6 +233,36 @@ async fn absorbing(
     statement.push(") ORDER BY r.duplicate_count DESC, r.id DESC");
     let rows: Vec<RunRow> = backend
         .read("reading absorbing runs", move |conn| Box::pin(async move { conn.rows(statement).await }))
+        .await?;
+    Ok(rows.into_iter().map(Run::from).collect())
+}
+
+async fn repairing(
+    backend: &Backend,
+    workspace: Option<WorkspaceId>,
+    since: Instant,
+    limit: usize,
+) -> Result<Vec<Run>, StoreError> {
+    // Ids grow with time: the newest pass before `since` bounds the look to the passes that matter, which an index of
+    // passes alone gives from its end.
+    let mut statement = sql(concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM operation_runs r WHERE r.type = 'ops.reconcile_adapter_runs' AND r.created_at >= $1 \
+         AND r.id > coalesce((SELECT b.id FROM operation_runs b WHERE b.type = 'ops.reconcile_adapter_runs' \
+         AND b.created_at < $1 ORDER BY b.id DESC LIMIT 1), 0) \
+         AND (CAST(r.summary_counts ->> 'updated' AS BIGINT) > 0 \
+         OR CAST(r.summary_counts ->> 'created' AS BIGINT) > 0 \
+         OR CAST(r.summary_counts ->> 'failed' AS BIGINT) > 0) AND (r.context ->> 'dry_run') IS NULL"
+    ))
+    .bind(since);
+    only(&mut statement, FEW_PASSES, workspace.map(|id| id.0));
+    statement.push(" ORDER BY r.id DESC LIMIT ");
+    statement.push_value(i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows: Vec<RunRow> = backend
+        .read("reading passes that repaired something", move |conn| {
+            Box::pin(async move { conn.rows(statement).await })
+        })
         .await?;
     Ok(rows.into_iter().map(Run::from).collect())
 }

@@ -462,6 +462,15 @@ pub struct Snapshot {
     pub coverage: BTreeMap<String, Coverage>,
 }
 
+/// A policy in a snapshot, without its assignments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyOutline {
+    /// Its name.
+    pub name: String,
+    /// The hash of its assignments.
+    pub hash: AssignmentsHash,
+}
+
 /// A policy in a snapshot.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SnapshotItem {

@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
+use super::Store;
 use super::backend::{Backend, Conn, Engine};
 use super::cursor::{after_id, after_policy, next_of, rows_of};
 use super::error::{Problem, StoreError};
 use super::lease::{Under, under};
 use super::records::{
-    Coverage, Page, PageRequest, Policy, Snapshot, SnapshotEnd, SnapshotItem, SnapshotKind, StoredType,
+    Coverage, Page, PageRequest, Policy, PolicyOutline, Snapshot, SnapshotEnd, SnapshotItem, SnapshotKind,
+    StoredType,
 };
 use super::rows::{NumberRow, instant};
 use super::sets::{Sets, parsed};
@@ -330,6 +332,47 @@ pub async fn snapshot(backend: &Backend, id: SnapshotId) -> Result<Option<Snapsh
         .read("reading a snapshot", move |conn| Box::pin(async move { conn.row(statement).await }))
         .await?;
     Ok(row.map(Snapshot::from))
+}
+
+#[derive(QueryableByName)]
+struct OutlineRow {
+    #[diesel(sql_type = Text)]
+    policy_type: String,
+    #[diesel(sql_type = Text)]
+    policy_id: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    assignments_hash: Word<AssignmentsHash>,
+}
+
+impl Store {
+    /// What a snapshot says of each policy in short, without the assignments: all of it at once.
+    pub async fn snapshot_outline(
+        &self,
+        id: SnapshotId,
+    ) -> Result<BTreeMap<PolicyKey, PolicyOutline>, StoreError> {
+        let backend = self.backend.clone();
+        self.spawn(async move { outline(&backend, id).await }).await
+    }
+}
+
+async fn outline(
+    backend: &Backend,
+    id: SnapshotId,
+) -> Result<BTreeMap<PolicyKey, PolicyOutline>, StoreError> {
+    const TEXT: &str =
+        "SELECT policy_type, policy_id, name, assignments_hash FROM snapshot_items WHERE snapshot_id = $1";
+    let rows: Vec<OutlineRow> = backend
+        .read("outlining a snapshot", move |conn| {
+            Box::pin(async move { conn.rows(sql(TEXT).bind(id.0)).await })
+        })
+        .await?;
+    let outlined = rows.into_iter().map(|row| {
+        let key = PolicyKey { policy_type: row.policy_type, policy_id: row.policy_id };
+        (key, PolicyOutline { name: row.name, hash: row.assignments_hash.0 })
+    });
+    Ok(outlined.collect())
 }
 
 #[derive(QueryableByName)]

@@ -1,4 +1,4 @@
-//! Tenants with how they are: when they were last fetched, whether they fail since, what is open. A list by name, and
+//! Tenants with how they are: when all of them was last fetched, whether they fail since, what is open. A list by name, and
 //! the map of them all.
 
 use diesel::QueryableByName;
@@ -25,9 +25,11 @@ pub struct TenantHealth {
     pub workspace_id: WorkspaceId,
     /// For people.
     pub name: String,
-    /// Its newest fetch that succeeded, and when that ended.
+    /// Its newest fetch of everything that succeeded, and when that ended. One that was asked for some policies or types
+    /// says nothing about the others.
     pub fetched: Option<(RunId, Instant)>,
-    /// Its newest run that failed, where nothing was fetched since: when that ended, and its first code.
+    /// Its newest run that failed, where neither everything was fetched since nor the same succeeded: when that ended,
+    /// and its first code.
     pub failing: Option<(RunId, Instant, Option<Code>)>,
     /// Its newest open run.
     pub open: Option<RunId>,
@@ -87,9 +89,7 @@ impl From<HealthRow> for TenantHealth {
             id: TenantId(row.id),
             workspace_id: WorkspaceId(row.workspace_id),
             name: row.name,
-            failing: failed
-                .filter(|(run, _)| fetched.is_none_or(|(fetched, _)| *run > fetched))
-                .map(|(run, at)| (run, at, code)),
+            failing: failed.map(|(run, at)| (run, at, code)),
             fetched,
             open: row.open_id.map(RunId),
         }
@@ -130,9 +130,13 @@ async fn health(
     statement.push_value(rows_of(page.limit));
     statement.push(
         ") t LEFT JOIN operation_runs g ON g.id = (SELECT max(s.id) FROM operation_runs s WHERE s.tenant_id = t.id \
-         AND s.type = 'assignments.fetch' AND s.outcome = 'succeeded') \
+         AND s.type = 'assignments.fetch' AND s.outcome = 'succeeded' \
+         AND (s.context -> 'inputs' ->> 'policy_ids') IS NULL AND (s.context -> 'inputs' ->> 'policy_types') IS NULL) \
          LEFT JOIN operation_runs f ON f.id = (SELECT max(b.id) FROM operation_runs b WHERE b.tenant_id = t.id \
-         AND b.outcome = 'failed') ORDER BY t.name, t.id",
+         AND b.outcome = 'failed' AND b.id > coalesce(g.id, 0) \
+         AND coalesce(b.failure_summary -> 0 ->> 'code', '') <> 'run.cancelled' AND NOT EXISTS (SELECT 1 FROM operation_runs n \
+         WHERE n.status = 'completed' AND n.run_identity_hash = b.run_identity_hash AND n.id > b.id \
+         AND n.outcome = 'succeeded')) ORDER BY t.name, t.id",
     );
     let rows: Vec<HealthRow> = backend
         .read("reading how tenants are", move |conn| Box::pin(async move { conn.rows(statement).await }))

@@ -103,3 +103,24 @@ async fn the_page_says_when_it_is_cut_off() {
     );
     browser.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_out_of_the_browsers_cache_lives_again() {
+    let world = World::start(quick()).await;
+    let browser = world.browser(Role::Viewer).await;
+    browser.go("/runs").await;
+    browser.until_text("#live", "Live").await;
+    // What a browser tells a page that it keeps and shows again; whether it keeps one is its own affair.
+    let left_and_shown = "
+        window.__before = true;
+        for (const name of ['pagehide', 'pageshow']) {
+            dispatchEvent(new PageTransitionEvent(name, {persisted: true}));
+        }
+        return true;";
+    browser.run(left_and_shown).await;
+    browser.until("the page is a fresh one", "return window.__before === undefined").await;
+    browser.until_text("#live", "Live").await;
+    let run = world.fetch("Fabrikam Health", json!({})).await;
+    browser.until_text(&format!("#run-{run}"), "succeeded").await;
+    browser.close().await;
+}

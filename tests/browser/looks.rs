@@ -14,8 +14,8 @@ use crate::world::{World, quick};
 /// A world with something on every page; the pages, by a name for each.
 async fn furnished() -> (World, Vec<(String, String)>) {
     let narrowed = Narrowed::start().await;
-    let before = narrowed.fetched_again().await;
-    let plan = narrowed.plan().await;
+    let again = narrowed.fetched_again().await;
+    let (plan, guarded) = (narrowed.plan(true).await, narrowed.plan(false).await);
     let Narrowed { world, snapshot, .. } = narrowed;
     let run = world.fetch("Contoso Manufacturing", json!({})).await;
     let schedule =
@@ -36,12 +36,14 @@ async fn furnished() -> (World, Vec<(String, String)>) {
         ("policies", format!("/tenants/{tenant}/policies")),
         ("snapshots", format!("/tenants/{tenant}/snapshots")),
         ("snapshot", format!("/snapshots/{snapshot}")),
-        ("diff", format!("/snapshots/{before}/diff/{snapshot}")),
+        ("diff", format!("/snapshots/{snapshot}/diff/{again}")),
         ("restore", "/restore".to_owned()),
         ("restore-tenant", format!("/restore?tenant={tenant}")),
         ("restore-choose", format!("/restore/new?snapshot={snapshot}")),
         ("restore-plan", format!("/restore/{plan}")),
         ("restore-confirm", format!("/restore/{plan}/confirm")),
+        ("restore-guarded", format!("/restore/{guarded}")),
+        ("restore-nothing", format!("/restore/{guarded}/confirm")),
         ("schedules", "/schedules".to_owned()),
         ("audit", "/audit".to_owned()),
         ("runs", "/runs".to_owned()),
@@ -69,6 +71,12 @@ const UNNAMED: &str = "
     if (document.querySelectorAll('h1').length !== 1) bad.push('not one h1');
     return bad;";
 
+/// Panels that what they hold sticks out of.
+const CRAMPED: &str = "
+    return [...document.querySelectorAll('.panel')]
+        .filter((e) => e.scrollWidth > e.clientWidth + 1)
+        .map((e) => e.getAttribute('aria-labelledby') || e.getAttribute('aria-label') || e.innerText.slice(0, 60));";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_its_own_and_fits_and_can_be_read_aloud() {
     let (world, pages) = furnished().await;
@@ -85,6 +93,7 @@ async fn every_page_is_its_own_and_fits_and_can_be_read_aloud() {
                 "{name} scrolls sideways at {width}: {}",
                 widest(&browser).await
             );
+            assert_eq!(browser.run(CRAMPED).await, Value::Array(vec![]), "{name} at {width}");
         }
         let unnamed = browser.run(UNNAMED).await;
         assert_eq!(unnamed, Value::Array(vec![]), "{name}");

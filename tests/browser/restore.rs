@@ -9,6 +9,8 @@ use crate::world::{World, quick};
 
 const TENANT: &str = "Contoso Manufacturing";
 const TYPE: &str = "compliancePolicy";
+/// The button that shows another part of a snapshot's policies.
+const FILTER: &str = "button[formaction^='/restore/new']";
 
 /// A policy that the snapshot has for all devices and that is for one group by now: to put it back widens.
 pub struct Narrowed {
@@ -37,9 +39,11 @@ impl Narrowed {
         Self { world, tenant, snapshot, policy, group }
     }
 
-    /// Makes the plan through the API; the run.
-    pub async fn plan(&self) -> i64 {
-        let inputs = json!({"snapshot_id": self.snapshot, "policy_ids": [self.policy], "dry_run": true});
+    /// Makes the plan through the API, with or without what widens; the run.
+    pub async fn plan(&self, allow_widening: bool) -> i64 {
+        let inputs = json!({
+            "snapshot_id": self.snapshot, "policy_ids": [self.policy], "dry_run": true, "allow_widening": allow_widening
+        });
         let request = json!({"type": "assignments.restore", "tenant_id": self.tenant, "inputs": inputs});
         let reply = self.world.client().post("/runs", request).await;
         let run = reply.body["run"]["id"].as_i64().unwrap_or_else(|| panic!("no run in {}", reply.body));
@@ -67,11 +71,19 @@ async fn a_restore_is_chosen_planned_confirmed_followed_and_undone() {
     let browser = narrowed.world.browser(Role::Operator).await;
     browser.go(&format!("/restore?tenant={}", narrowed.tenant)).await;
     browser.press(&format!("a[href='/restore/new?snapshot={}']", narrowed.snapshot)).await;
-    browser.fill("#f-name", "Baseline of all").await;
-    browser.press("form[data-filter] button").await;
+    // What is ticked stays ticked when another part of the list is shown, and when it is not shown.
     browser.click("input[name=scope][value=some]").await;
-    browser.click(&format!("input[name=policy][value='{}']", narrowed.policy)).await;
-    browser.press("form[action='/restore/plan'] button").await;
+    browser.fill("#f-name", "Baseline of all").await;
+    browser.press(FILTER).await;
+    let tick = format!("input[type=checkbox][value='{}']", narrowed.policy);
+    browser.click(&tick).await;
+    browser.fill("#f-name", "no policy is called so").await;
+    browser.press(FILTER).await;
+    browser.until_text(".picking", "1 ticked that are not shown").await;
+    browser.fill("#f-name", "Baseline").await;
+    browser.press(FILTER).await;
+    assert_eq!(browser.count(&format!("{tick}:checked")).await, 1);
+    browser.press(".choice > .actions button").await;
 
     // The plan: what differs, and that it widens.
     browser.until_text("#restore", "Review and confirm").await;
@@ -92,6 +104,12 @@ async fn a_restore_is_chosen_planned_confirmed_followed_and_undone() {
     browser.until_text("#restore", "written and read back").await;
     let target = &narrowed.now()[0]["target"]["@odata.type"];
     assert_eq!(target, "#microsoft.graph.allDevicesAssignmentTarget");
+    // It is not run again by one click: its page leads to a plan.
+    let restore = browser.path().await;
+    browser.go(&restore.replace("/restore/", "/runs/")).await;
+    browser.find("a[href^='/restore/new?']").await;
+    assert_eq!(browser.count("form[action$='/retry']").await, 0);
+    browser.go(&restore).await;
 
     // And undone, by a plan of its own.
     browser.press("form[action$='/undo'] button").await;
@@ -105,6 +123,35 @@ async fn a_restore_is_chosen_planned_confirmed_followed_and_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_the_guard_emptied_leads_to_one_that_can_be_confirmed() {
+    let narrowed = Narrowed::start().await;
+    let plan = narrowed.plan(false).await;
+    let browser = narrowed.world.browser(Role::Operator).await;
+    browser.go(&format!("/restore/{plan}/confirm")).await;
+    browser.until_text("h1", "Nothing to confirm").await;
+    browser.press(".empty a").await;
+    browser.until_text("#restore", "This plan writes nothing").await;
+    browser.press(".head .actions a.primary").await;
+    browser.press(".choice > .actions button").await;
+    browser.until_text("#restore", "has to be allowed when you confirm").await;
+    browser.press("a[href$='/confirm']").await;
+    browser.until_text("h1", "Write 1 policy").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_of_one_policy_is_not_taken_for_the_tenant() {
+    let narrowed = Narrowed::start().await;
+    narrowed.fetched_again().await;
+    let browser = narrowed.world.browser(Role::Viewer).await;
+    browser.go(&format!("/tenants/{}", narrowed.tenant)).await;
+    browser.until_text("[aria-labelledby=snapshots]", "only a part").await;
+    browser.until_text("[aria-labelledby=last]", "complete").await;
+    browser.find(&format!("[aria-labelledby=last] a[href='/snapshots/{}']", narrowed.snapshot)).await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_has_changed_is_read_in_words_and_names() {
     let narrowed = Narrowed::start().await;
     let before = narrowed.fetched_again().await;
@@ -112,7 +159,7 @@ async fn what_has_changed_is_read_in_words_and_names() {
     browser.go(&format!("/snapshots/{before}/diff/{}", narrowed.snapshot)).await;
     browser.until_text("main", "1 policy differs").await;
     browser.until_text("main", "Baseline of all devices").await;
-    browser.until_text("main", "Groups would become everybody").await;
+    browser.until_text("main", "Groups became everybody").await;
     browser.find(".difference .added").await;
     // The group has its name, and its id in the tooltip.
     assert_eq!(browser.count(&format!(".difference .removed .name[title='{}']", narrowed.group)).await, 1);

@@ -23,7 +23,7 @@ async fn a_filter_shows_what_it_names_and_can_be_taken_away() {
     assert_eq!(browser.count(&format!("#run-{other}")).await, 0);
     browser.choose("#f-outcome", "failed").await;
     browser.press("form[data-filter] button").await;
-    browser.until_text("#runs", "No run is like that").await;
+    browser.until_text("#runs", "No run matches").await;
     browser.press("#runs .empty a").await;
     browser.find(&format!("#run-{other}")).await;
     browser.close().await;
@@ -57,6 +57,7 @@ async fn a_refused_request_is_explained_and_run_again_by_hand() {
     );
     let browser = world.browser(Role::Operator).await;
     browser.go(&format!("/runs/{run}")).await;
+    browser.click("[aria-labelledby=why] summary").await;
     let why = browser.text("[aria-labelledby=why]").await;
     for words in
         ["Accepted again in 14 min", "cooldown", "all types", "contoso-group", "15 min", "no difference"]

@@ -3,7 +3,7 @@
 use atlasd::admin::routes;
 use atlasd::store::Role;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Engine, TestDaemon, external_id};
 
@@ -87,4 +87,10 @@ fn a_bound_token_finds_nothing_of_another_workspace() {
     assert_eq!((items.len(), items[0]["id"].as_i64()), (1, Some(own)));
     let system = daemon.get("/api/v1/system", &bound);
     assert!(!system.text.contains(&format!("tenant:{tenant}\"")), "{}", system.text);
+    for actor in system.body["actors"].as_array().expect("a list") {
+        let told = (&actor["queue"], &actor["last_pass"], &actor["last_pass_at"]);
+        assert_eq!(told, (&json!(0), &Value::Null, &Value::Null), "it tells how much others do: {actor}");
+    }
+    let unbound = daemon.get("/api/v1/system", &admin);
+    assert!(unbound.text.contains("\"last_pass\":\"wrote "), "{}", unbound.text);
 }

@@ -113,6 +113,26 @@ fn a_bound_token_sees_no_page_about_what_is_foreign() {
 }
 
 #[test]
+fn the_way_back_from_a_bulk_retry_is_a_page_of_failures() {
+    let daemon = TestDaemon::start(Engine::Sqlite);
+    let admin = daemon.token(Role::Admin, None);
+    let workspace = daemon.workspace(&admin, "contoso");
+    let operator = daemon.sign_in(&daemon.token(Role::Operator, None));
+    for (back, way) in [
+        ("%2Ffailures%3Fsince%3D24h", "/failures?since=24h"),
+        ("%2Ffailures%3Fa%0D%0ASet-Cookie:%20a=b", "/failures"),
+        ("%2Ffailures%3F%C3%A9", "/failures"),
+        ("%2F%2Fevil.example", "/failures"),
+        ("", "/failures"),
+    ] {
+        let group = format!("code=graph.network&type=assignments.fetch&workspace_id={workspace}&back={back}");
+        let reply = post(&daemon, "/failures/retry", &operator, &group);
+        reply.assert_status(303);
+        assert_eq!(reply.headers["location"], way, "{back}");
+    }
+}
+
+#[test]
 fn a_viewer_changes_nothing_and_a_form_without_its_proof_neither() {
     let daemon = TestDaemon::start(Engine::Sqlite);
     let admin = daemon.token(Role::Admin, None);

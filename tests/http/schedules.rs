@@ -147,6 +147,70 @@ fn there_are_as_many_as_the_configuration_allows() {
 }
 
 #[test]
+fn a_plan_of_a_snapshot_that_is_not_the_tenants_is_refused_at_once() {
+    let daemon = TestDaemon::start(Engine::Sqlite);
+    let admin = daemon.token(Role::Admin, None);
+    let workspace = daemon.workspace(&admin, "contoso");
+    let (own, other) =
+        (daemon.tenant(&admin, workspace, 1, "closed"), daemon.tenant(&admin, workspace, 2, "closed"));
+    let run =
+        daemon.post("/api/v1/runs", &admin, &json!({"type": "assignments.fetch", "tenant_id": own})).id();
+    daemon.await_run(&admin, run, |run| run["status"] == "completed");
+    let snapshots = daemon.get(&format!("/api/v1/tenants/{own}/snapshots"), &admin);
+    let snapshot = snapshots.body["items"][0]["id"].as_i64().expect("a failed fetch has a snapshot, too");
+    let plan = |name: &str, tenant: i64, snapshot: i64| {
+        json!({"name": name, "tenant_id": tenant, "type": "assignments.restore", "cron": "@daily",
+               "inputs": {"snapshot_id": snapshot, "dry_run": true}})
+    };
+    for wrong in [plan("none", own, snapshot + 1000), plan("foreign", other, snapshot)] {
+        daemon
+            .post(PATH, &admin, &wrong)
+            .assert_problem(422, "request.invalid")
+            .assert_field("inputs.snapshot_id");
+    }
+    let added = daemon.post(PATH, &admin, &plan("good", own, snapshot));
+    added.assert_status(201);
+    let worse = json!({"inputs": {"snapshot_id": snapshot + 1000, "dry_run": true}});
+    let changed = daemon.patch(&format!("{PATH}/{}", added.id()), &admin, &worse);
+    changed.assert_problem(422, "request.invalid").assert_field("inputs.snapshot_id");
+}
+
+/// Asks for the schedules until one has this name and comes from the configuration.
+fn await_configured(daemon: &TestDaemon, token: &str, name: &str) -> Value {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let listed = daemon.get(PATH, token);
+        let mut items = listed.body["items"].as_array().into_iter().flatten();
+        if let Some(one) = items.find(|one| one["name"] == name && one["source"] == "config") {
+            return one.clone();
+        }
+        assert!(std::time::Instant::now() < deadline, "{name} never came: {}", listed.text);
+    }
+}
+
+#[test]
+fn a_schedule_of_the_configuration_gets_its_name_once_nobody_else_has_it() {
+    let daemon = TestDaemon::start_with(Engine::Sqlite, |config| {
+        config.scheduler.poll = atlasd::config::Span(std::time::Duration::from_millis(20));
+        let schedule: ScheduleConfig = serde_json::from_value(
+            json!({"workspace": "contoso", "type": "assignments.fetch", "cron": "@daily", "tenant": "tenant 1"}),
+        )
+        .expect("a schedule");
+        config.schedules.insert("nightly".to_owned(), schedule.clone());
+        config.schedules.insert("other".to_owned(), schedule);
+    });
+    let admin = daemon.token(Role::Admin, None);
+    let workspace = daemon.workspace(&admin, "contoso");
+    let added = daemon.post(PATH, &admin, &nightly(workspace)).id();
+    // Now both can be looked up; the one whose name is free comes, the other waits for its name.
+    daemon.tenant(&admin, workspace, 1, "closed");
+    await_configured(&daemon, &admin, "other");
+    assert_eq!(daemon.get(&format!("{PATH}/{added}"), &admin).body["source"], "api");
+    delete(&daemon, &admin, added).assert_status(204);
+    await_configured(&daemon, &admin, "nightly");
+}
+
+#[test]
 fn a_schedule_of_the_configuration_is_shown_and_read_only() {
     let daemon = TestDaemon::start_with(Engine::Sqlite, |config| {
         config.scheduler.poll = atlasd::config::Span(std::time::Duration::from_millis(20));
@@ -160,15 +224,8 @@ fn a_schedule_of_the_configuration_is_shown_and_read_only() {
     let workspace = daemon.workspace(&admin, "contoso");
     daemon.tenant(&admin, workspace, 1, "closed");
     // The daemon has started before there was a workspace of the name: it looks again.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    let shown = loop {
-        let listed = daemon.get(PATH, &admin);
-        if let Some(one) = listed.body["items"].as_array().and_then(|items| items.first()) {
-            break one.clone();
-        }
-        assert!(std::time::Instant::now() < deadline, "it never came: {}", listed.text);
-    };
-    assert_eq!((shown["source"].as_str(), shown["tenant_name"].as_str()), (Some("config"), Some("tenant 1")));
+    let shown = await_configured(&daemon, &admin, "from-file");
+    assert_eq!(shown["tenant_name"], "tenant 1");
     let one = format!("{PATH}/{}", shown["id"]);
     daemon.patch(&one, &admin, &json!({"enabled": false})).assert_problem(409, "schedule.read_only");
     let refused = delete(&daemon, &admin, shown["id"].as_i64().unwrap());

@@ -11,6 +11,7 @@ use crate::support::{Engine, Reply, TestDaemon, csrf_of};
 on_both_engines! {
     a_session_stands_for_its_token_until_it_is_signed_out,
     a_withdrawn_token_ends_its_sessions,
+    a_page_that_is_left_open_does_not_keep_its_session,
 }
 
 fn location(reply: &Reply) -> &str {
@@ -47,6 +48,34 @@ fn a_withdrawn_token_ends_its_sessions(engine: Engine) {
     read_runs(&daemon, &cookie).assert_status(200);
     daemon.execute("DELETE FROM api_tokens");
     read_runs(&daemon, &cookie).assert_problem(401, "auth.session_invalid");
+}
+
+fn a_page_that_is_left_open_does_not_keep_its_session(engine: Engine) {
+    let daemon = TestDaemon::start_with(engine, |config| {
+        config.http.token_cache = Span(Duration::ZERO);
+        config.events.heartbeat = Span(Duration::from_millis(50));
+    });
+    let cookie = daemon.sign_in(&daemon.token(Role::Viewer, None));
+    // Long ago, and within `http.session_idle`.
+    let long_ago = match engine {
+        Engine::Sqlite => "UPDATE sessions SET seen_at = created_at - 1800000000",
+        Engine::Postgres => "UPDATE sessions SET seen_at = created_at - interval '30 minutes'",
+    };
+    daemon.execute(long_ago);
+    let was_used = || daemon.count("SELECT count(*) AS n FROM sessions WHERE seen_at >= created_at") == 1;
+    let mut stream = daemon.block_on(daemon.open_as("/api/v1/events", &[("cookie", &cookie)]));
+    for _ in 0..3 {
+        // Each heartbeat looks whether the session is still good.
+        daemon.block_on(stream.chunk()).expect("the stream goes on").expect("the session is good");
+    }
+    for path in ["/runs", "/api/v1/runs"] {
+        daemon
+            .call(Method::GET, path, &[("cookie", &cookie), ("x-atlasd-refresh", "1")], "")
+            .assert_status(200);
+    }
+    assert!(!was_used(), "nobody used it");
+    read_runs(&daemon, &cookie).assert_status(200);
+    assert!(was_used(), "somebody looked");
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Health, metrics, the actor tree, the OpenAPI document.
 
+use std::sync::Arc;
+
+use atlasd::config::Config;
+use atlasd::daemon::Control;
 use atlasd::store::Role;
 use reqwest::Method;
 use serde_json::json;
@@ -20,6 +24,26 @@ fn monitors_need_no_token() {
     assert!(metrics.text.ends_with("# EOF\n"), "{}", metrics.text);
     let document = open("/api/v1/openapi.json");
     assert_eq!(document.assert_status(200).body["openapi"], "3.1.0");
+}
+
+#[test]
+fn the_document_names_the_limits_of_the_configuration_as_it_is_now() {
+    let daemon = TestDaemon::start(Engine::Sqlite);
+    let limit = || {
+        let document = daemon.send(Method::GET, "/api/v1/openapi.json", None, None).body;
+        let parameters = document["paths"]["/api/v1/runs"]["get"]["parameters"].clone();
+        let parameters = parameters.as_array().cloned().unwrap_or_default();
+        let limit = parameters.into_iter().find(|parameter| parameter["name"] == "limit");
+        limit.expect("a list has a limit")["schema"]["maximum"].clone()
+    };
+    assert_eq!(limit(), 500);
+    let mut config = Config::default();
+    config.http.page_max = 321;
+    daemon.daemon().control().blocking_send(Control::Reload(Arc::new(config))).expect("it runs");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while limit() != 321 {
+        assert!(std::time::Instant::now() < deadline, "the document stays as it was");
+    }
 }
 
 #[test]

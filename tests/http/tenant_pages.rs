@@ -97,6 +97,7 @@ fn what_belongs_to_another_workspace_is_not_there() {
         (format!("/snapshots/{a}/drift"), vec![]),
         (format!("/restore/{run}/undo"), vec![]),
         (format!("/restore/{run}/confirm"), vec![]),
+        ("/restore/new".to_owned(), vec![("snapshot", a.to_string()), ("scope", "all".to_owned())]),
         ("/restore/plan".to_owned(), vec![("snapshot", a.to_string()), ("scope", "all".to_owned())]),
     ] {
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -129,6 +130,7 @@ fn a_viewer_looks_and_changes_nothing() {
     for path in [
         format!("/tenants/{tenant}/fetch"),
         format!("/snapshots/{a}/drift"),
+        "/restore/new".to_owned(),
         "/restore/plan".to_owned(),
         "/restore/1/confirm".to_owned(),
         "/restore/1/undo".to_owned(),
@@ -200,7 +202,12 @@ fn a_restore_by_forms_is_planned_confirmed_followed_and_undone() {
         (Some("succeeded"), plan.rsplit('/').next().and_then(|id| id.parse().ok()))
     );
     assert!(visitor.page(&restore).contains("written and read back"));
-    assert_eq!(world.writes_of(SINGLE_TENANT).len(), 1);
+    let own = restore.replace("/restore/", "/runs/");
+    assert_eq!(visitor.led(&format!("{own}/retry"), &[]), own, "what writes is planned again first");
+    let group = [("code", "graph.conflict"), ("type", "assignments.restore"), ("workspace_id", "1")];
+    assert_eq!(visitor.led("/failures/retry", &group), "/failures", "and never together with others");
+    let runs = scene.get("/api/v1/runs?type=assignments.restore")["items"].as_array().map(Vec::len);
+    assert_eq!((world.writes_of(SINGLE_TENANT).len(), runs), (1, Some(2)));
     let undo = visitor.led(&format!("{restore}/undo"), &[]);
     visitor.ended(&undo);
     assert!(visitor.page(&undo).contains("undo of"));

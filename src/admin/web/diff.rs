@@ -1,5 +1,7 @@
 //! What lies between two snapshots of a tenant, policy by policy, in words; what reaches more than before is called out.
 
+use std::collections::BTreeSet;
+
 use actix_web::{get, web};
 use maud::{Markup, html};
 
@@ -45,7 +47,7 @@ pub(super) async fn show(
     let named = between.items.iter().flat_map(|item| assignments::named_in(&item.assignments));
     let names = Names::load(&state, tenant.id, named).await?;
     let view = View { now: state.store.now().await?, tenant, between, is_first, names };
-    let title = format!("Snapshots {} and {}", view.between.a.id, view.between.b.id);
+    let title = format!("Snapshots {} and {} of {}", view.between.a.id, view.between.b.id, view.tenant.name);
     Ok(Html(layout::page(visit.shell(&title, Tab::Tenants), content(&view))))
 }
 
@@ -58,19 +60,10 @@ fn content(view: &View) -> Markup {
             div.actions {
                 a.button href={ "/snapshots/" (b.id) "/diff/" (a.id) } { "The other way round" }
             }
-            p.lead { "From " (about(a, view.now)) " to " (about(b, view.now)) "." }
+            p.lead { "From " (about(a, view.now)) ", to " (about(b, view.now)) "." }
         }
         @if !not_compared.is_empty() {
-            (notes::note(Tone::Warn, html! {
-                strong { "Not everything can be compared." }
-                p.why {
-                    "One of the two did not read all of: "
-                    @for (index, key) in not_compared.iter().enumerate() {
-                        @if index > 0 { ", " } (snapshots::label(key))
-                    }
-                    ". Policies of these types that only one of the two has are left out."
-                }
-            }))
+            (left_out(not_compared))
         }
         section.panel aria-labelledby="differences" {
             header {
@@ -95,10 +88,29 @@ fn content(view: &View) -> Markup {
     }
 }
 
+/// The types that one of the two has not read completely.
+fn left_out(types: &BTreeSet<String>) -> Markup {
+    let mut labels: Vec<_> = types.iter().map(|key| snapshots::label(key)).collect();
+    labels.sort_unstable();
+    notes::note(
+        Tone::Warn,
+        html! {
+            strong { "Not everything can be compared: " (figures::counted(labels.len() as u64, "type", "types")) "." }
+            p.why {
+                "One of the two did not read them completely: a policy of them that only the other one has is left out. What both have is compared."
+            }
+            details open[labels.len() <= 3] {
+                summary { "Which types" }
+                ul { @for label in labels { li { (label) } } }
+            }
+        },
+    )
+}
+
 fn about(snapshot: &Snapshot, now: Instant) -> Markup {
     html! {
         a href={ "/snapshots/" (snapshot.id) } { "snapshot " (snapshot.id) }
-        " (" (snapshots::kind(snapshot)) " " (times::relative(snapshot.created_at, now)) ")"
+        ", " (snapshots::kind(snapshot)) " " (times::dated(snapshot.created_at, now))
     }
 }
 
@@ -115,7 +127,7 @@ fn policy(item: &PolicyDiff, names: &Names) -> Markup {
                 span.muted { (snapshots::label(&item.policy_type)) }
                 span.end { (badges::badge(tone, word)) }
             }
-            @if guarded(&item.widens) { (assignments::widening(&item.widens)) }
+            @if guarded(&item.widens) { (assignments::widened(&item.widens)) }
             (assignments::difference(&item.assignments, names))
         }
     }
@@ -123,7 +135,7 @@ fn policy(item: &PolicyDiff, names: &Names) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::domain::assignment::{Assignment, SetDiff, Target};
@@ -147,10 +159,7 @@ mod tests {
             widens: vec![Widening::GroupBecomesEverybody, Widening::TargetAdded],
         };
         let text = policy(&item, &Names::default()).into_string();
-        assert!(
-            text.contains("Groups would become everybody") && text.contains("&lt;Baseline&gt;"),
-            "{text}"
-        );
+        assert!(text.contains("Groups became everybody") && text.contains("&lt;Baseline&gt;"), "{text}");
         item.widens = vec![Widening::TargetAdded];
         assert!(!policy(&item, &Names::default()).into_string().contains("widens"));
     }
@@ -180,7 +189,7 @@ mod tests {
         let view = View { now: at, tenant, between, is_first: true, names: Names::default() };
         let text = content(&view).into_string();
         assert!(
-            text.contains("Not everything can be compared") && text.contains("Nothing has changed"),
+            text.contains("Not everything can be compared: 1 type.") && text.contains("Nothing has changed"),
             "{text}"
         );
     }

@@ -13,6 +13,7 @@ use crate::admin::problem::{Missing, Problem};
 use crate::admin::runs::visible_run;
 use crate::admin::snapshots::visible_snapshot;
 use crate::admin::verdict;
+use crate::domain::admission::Verdict;
 use crate::domain::audit::Action;
 use crate::domain::operation::Operation;
 use crate::domain::run::Run;
@@ -31,8 +32,16 @@ pub(super) async fn submit(
     id: web::Path<SnapshotId>,
 ) -> Result<HttpResponse, Problem> {
     let snapshot = visible_snapshot(&state, &caller.0, *id).await?;
-    let request = intake::drift_of(&state.directory, &snapshot, false, &caller.0.initiator()).await?;
-    let verdict = verdict::ask_as(&state, Action::DriftAsked, request).await?;
+    let by = caller.0.initiator();
+    let ask = async |force| {
+        let request = intake::drift_of(&state.directory, &snapshot, force, &by).await?;
+        verdict::ask_as(&state, Action::DriftAsked, request).await
+    };
+    let mut verdict = ask(false).await?;
+    // Its own fetch would only show that it is as it is: who asks wants to know what came after. It reads, and no more.
+    if matches!(&verdict, Verdict::Cooldown { run, .. } if made_by(run) == Some(snapshot.id)) {
+        verdict = ask(true).await?;
+    }
     let to = format!("/snapshots/{}/drift/{}", snapshot.id, verdicts::run_of(&verdict));
     Ok(verdicts::told(&verdict, "A fetch").redirect(&to))
 }
@@ -55,7 +64,7 @@ pub(super) async fn show(
         let to = format!("/snapshots/{}/diff/{now}", snapshot.id);
         return Ok(HttpResponse::SeeOther().insert_header((LOCATION, to)).finish());
     }
-    let page = layout::page(visit.shell("Compare with live", Tab::Tenants), content(&snapshot, &run));
+    let page = layout::page(visit.shell("Fetch and compare", Tab::Tenants), content(&snapshot, &run));
     let mut answer = HttpResponse::Ok();
     answer.insert_header(ContentType::html()).insert_header((CACHE_CONTROL, "no-store"));
     if run.is_active() {
@@ -74,7 +83,7 @@ fn content(snapshot: &Snapshot, run: &Run) -> Markup {
     html! {
         div.head {
             p.crumbs { a href={ "/snapshots/" (snapshot.id) } { "Snapshot " (snapshot.id) } }
-            h1 { "Compare with live" }
+            h1 { "Fetch and compare" }
             (badges::run(run))
         }
         section.panel aria-label="The fetch" {

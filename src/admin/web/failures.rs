@@ -12,7 +12,7 @@ use super::parts::badges::{self, Tone};
 use super::parts::flash::Flash;
 use super::parts::links::address;
 use super::parts::{figures, forms, notes, times, words};
-use super::runs::Options;
+use super::runs::{Options, operations};
 use super::{Html, Visit};
 use crate::admin::AdminState;
 use crate::admin::auth::{Operator, Principal, Viewer};
@@ -20,7 +20,7 @@ use crate::admin::body::{self, Query};
 use crate::admin::failures::since;
 use crate::admin::problem::Problem;
 use crate::admin::retries::{self, RetryFailures};
-use crate::admin::session::Posted;
+use crate::admin::session::{Posted, is_local};
 use crate::clock::Instant;
 use crate::domain::failure::Code;
 use crate::domain::operation::Operation;
@@ -89,12 +89,11 @@ impl Filters {
     fn form(&self, options: &Options) -> Markup {
         let same = |word: &str| (word.to_owned(), word.to_owned());
         let codes: Vec<_> = Code::ALL.iter().map(|code| same(code.as_str())).collect();
-        let operations: Vec<_> = Operation::ALL.iter().map(|operation| same(operation.as_str())).collect();
         let spans = SPANS.map(|(value, label)| (value.to_owned(), label.to_owned()));
         html! {
             form.filters role="search" aria-label="Filter failures" method="get" action="/failures" data-filter {
                 (forms::select("code", "Code", "Any", &codes, self.code.as_deref()))
-                (forms::select("type", "Operation", "Any", &operations, self.r#type.as_deref()))
+                (forms::select("type", "Operation", "Any", &operations(), self.r#type.as_deref()))
                 (options.tenant_field(self.tenant_id.as_deref()))
                 (forms::select("since", "Within", "7 days", &spans, self.since.as_deref()))
                 div.actions {
@@ -160,7 +159,7 @@ pub struct Group {
     back: String,
 }
 
-/// Asks again for what failed in a group.
+/// Asks again for what failed in a group. Restores are left out: each is planned again, and looked at, by itself.
 #[post("/failures/retry")]
 pub async fn retry(
     caller: Operator,
@@ -168,6 +167,12 @@ pub async fn retry(
     group: Posted<Group>,
 ) -> Result<HttpResponse, Problem> {
     let Group { code, r#type, tenant_id, workspace_id, since, back } = group.0;
+    let is_ours = back.starts_with("/failures?") && is_local(&back);
+    let to = if is_ours { back } else { "/failures".to_owned() };
+    if r#type == Operation::Restore.as_str() {
+        let words = "Nothing was started: a restore is planned again first, one at a time, on its own page.";
+        return Ok(Flash::warn(words).redirect(&to));
+    }
     let asked = RetryFailures {
         code,
         operation: Some(r#type),
@@ -179,7 +184,6 @@ pub async fn retry(
     let retried = retries::retry(&state, &caller.0, asked, itself).await?;
     let words = retried.in_words();
     let flash = if words.contains(" accepted") { Flash::good(words) } else { Flash::warn(words) };
-    let to = if back.starts_with("/failures?") { back } else { "/failures".to_owned() };
     Ok(flash.redirect(&to))
 }
 
@@ -187,7 +191,7 @@ fn content(view: &FailuresView, visit: &Visit) -> Markup {
     html! {
         div.head {
             h1 { "Failures" }
-            p.lead { "What failed, by code, operation and tenant, with what to do next. Counted since " (times::words(view.counted_from)) "." }
+            p.lead { "What failed, by code, operation and tenant, with what to do next. A restore that failed is planned again on its own page. Counted since " (times::words(view.counted_from)) "." }
         }
         section.panel aria-label="Failures" {
             (view.filters.form(&view.options))
@@ -265,7 +269,7 @@ fn line(group: &FailureGroup, view: &FailuresView, visit: &Visit) -> Markup {
             td.nowrap data-label="Last" {
                 span { (times::relative(group.last_at, view.now)) " " a.small href={ "/runs/" (group.last_run) } { "#" (group.last_run) } }
             }
-            td.right { @if visit.may(Role::Operator) { (button(group, view, visit)) } }
+            td.right { @if visit.may(Role::Operator) { (next(group, view, visit)) } }
         }
     }
 }
@@ -297,11 +301,25 @@ fn runs_of(group: &FailureGroup) -> String {
     )
 }
 
+/// What can be done about a group at once. Restores are no part of a bulk retry: what writes is looked at first.
+fn next(group: &FailureGroup, view: &FailuresView, visit: &Visit) -> Markup {
+    if group.operation == Some(Operation::Restore) {
+        return html! {
+            a.button.small href={ "/restore/" (group.last_run) }
+                title="Restores are not retried together: each is planned again and confirmed" { "Open the last" }
+        };
+    }
+    button(group, view, visit)
+}
+
 fn button(group: &FailureGroup, view: &FailuresView, visit: &Visit) -> Markup {
     let (Some(code), Some(operation), Some((workspace, tenant))) = (group.code, group.operation, group.scope)
     else {
         return html! {};
     };
+    let word = if group.runs == 1 { "Retry" } else { "Retry all" };
+    let whose = tenant.map(|id| view.tenants.get(&id).cloned().unwrap_or_else(|| format!("tenant {id}")));
+    let named = format!("{word}: {code} of {}", whose.as_deref().unwrap_or("the whole workspace"));
     html! {
         form.inline method="post" action="/failures/retry" {
             (forms::csrf(visit))
@@ -311,7 +329,7 @@ fn button(group: &FailureGroup, view: &FailuresView, visit: &Visit) -> Markup {
             @if let Some(tenant) = tenant { input type="hidden" name="tenant_id" value=(tenant); }
             @if let Some(since) = &view.filters.since { input type="hidden" name="since" value=(since); }
             input type="hidden" name="back" value=(address("/failures", &view.filters.named()));
-            button.small title="Asks again for every request whose latest run failed so" { "Retry all" }
+            button.small aria-label=(named) title="Asks again for every request whose latest run failed so" { (word) }
         }
     }
 }
@@ -346,9 +364,13 @@ mod tests {
     }
 
     fn shown(role: Role) -> String {
+        shown_of(&view(), role)
+    }
+
+    fn shown_of(view: &FailuresView, role: Role) -> String {
         let caller = Principal { name: "t".to_owned(), role, workspace: None };
         let visit = Visit { caller: Some(Arc::new(caller)), csrf: "c5rf".to_owned(), ..Visit::default() };
-        content(&view(), &visit).into_string()
+        content(view, &visit).into_string()
     }
 
     #[test]
@@ -367,5 +389,16 @@ mod tests {
             text.contains("name=\"tenant_id\" value=\"5\"") && text.contains("name=\"since\" value=\"24h\""),
             "{text}"
         );
+        assert!(text.contains("Retry all: graph.throttled of A &lt;b&gt;"), "a button says whose: {text}");
+    }
+
+    #[test]
+    fn one_run_is_not_called_all_and_restores_are_not_retried_together() {
+        let mut view = view();
+        view.groups[0].runs = 1;
+        assert!(!shown_of(&view, Role::Operator).contains("Retry all"));
+        view.groups[0].operation = Some(Operation::Restore);
+        let text = shown_of(&view, Role::Operator);
+        assert!(!text.contains("/failures/retry") && text.contains("href=\"/restore/9\""), "{text}");
     }
 }

@@ -173,6 +173,8 @@ fn side(shell: &Shell<'_>) -> Markup {
             a.brand href="/" { (icons::BRAND) "atlasd" }
             @if shell.live != Live::No {
                 span #live .live.needs-script role="status" aria-live="polite" { "Connecting" }
+            } @else {
+                span.live.still.needs-script aria-hidden="true" {}
             }
             nav aria-label="Pages" {
                 ul {

@@ -27,6 +27,7 @@
 //!             POST  /failures/retry         failures
 //!             POST  /tenants/{id}/fetch     tenant
 //!             POST  /snapshots/{id}/drift   drift
+//!             POST  /restore/new            restore::choose
 //!             POST  /restore/plan           restore::choose
 //!             GET, POST /restore/{run}/confirm        restore::confirm
 //!             POST  /restore/{run}/undo     restore::confirm
@@ -99,6 +100,7 @@ pub(super) fn configure(pages: &mut web::ServiceConfig) {
         .service(restore::start)
         // ORDER: before what takes any word in the same place.
         .service(restore::choose::show)
+        .service(restore::choose::narrow)
         .service(restore::choose::submit)
         .service(restore::follow::show)
         .service(restore::confirm::show)

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::layout::{self, Tab};
 use super::parts::badges::{self, Tone};
 use super::parts::chart::{Bucket, Chart};
-use super::parts::{figures, health, notes, times};
+use super::parts::{figures, health, links, notes, times, words};
 use super::{Html, Visit};
 use crate::actors::Progress;
 use crate::admin::AdminState;
@@ -18,7 +18,6 @@ use crate::admin::problem::Problem;
 use crate::clock::Instant;
 use crate::domain::counts::CountKey;
 use crate::domain::health::Health;
-use crate::domain::operation::Operation;
 use crate::domain::run::{Outcome, Run, Status};
 use crate::ids::{RunId, TenantId, WorkspaceId};
 use crate::store::{
@@ -30,8 +29,6 @@ use crate::store::{
 const TENANTS_MAX: usize = 2_000;
 /// LIMIT: lines of each list.
 const LINES_MAX: usize = 8;
-/// LIMIT: passes of reconcile that are looked at for repairs.
-const PASSES_MAX: usize = 200;
 
 /// Which time the chart shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -88,6 +85,10 @@ struct Overview {
     /// Runs of this process that wait for Graph, and until when.
     throttled: Vec<(Run, Instant)>,
     failures: Vec<FailureGroup>,
+    /// The newest run of each of those groups.
+    last_failed: BTreeMap<RunId, Run>,
+    /// Runs that failed, each once.
+    failed: i64,
     refused: i64,
     absorbing: Vec<Run>,
     repairs: Vec<Run>,
@@ -113,15 +114,14 @@ impl Overview {
         let day = now - chrono::Duration::hours(24);
         let (bucket, count) = span.buckets();
         let lines = |limit| PageRequest { limit, cursor: None };
-        let of = |operation, outcome, limit| RunQuery {
+        let pending = RunQuery {
             workspace_id: workspace,
-            operation,
-            outcome,
-            page: lines(limit),
+            outcome: Some(Outcome::Pending),
+            page: lines(LINES_MAX),
             ..RunQuery::default()
         };
-        let failures = FailureQuery {
-            groups: FailureGroups { code: true, operation: true, tenant: false },
+        let failures = |code| FailureQuery {
+            groups: FailureGroups { code, operation: true, tenant: false },
             code: None,
             workspace_id: workspace,
             tenant_id: None,
@@ -130,16 +130,17 @@ impl Overview {
             limit: LINES_MAX,
         };
         let search = TenantSearch { workspace, ..TenantSearch::default() };
-        let (counted, tenants, open, active, throttled, failures, refused, absorbing, passes) = tokio::try_join!(
+        let (counted, tenants, open, active, throttled, failures, failed, refused, absorbing, repairs) = tokio::try_join!(
             counted(state, workspace, now, bucket, count),
             store.tenant_health(search, lines(TENANTS_MAX)),
             store.open_runs(workspace),
-            store.runs(of(None, Some(Outcome::Pending), LINES_MAX)),
+            store.runs(pending),
             throttled(state, workspace, now),
-            store.failures(failures),
+            store.failures(failures(true)),
+            store.failures(failures(false)),
             store.refused_since(workspace, day),
             store.absorbing_runs(workspace, LINES_MAX / 2),
-            store.runs(of(Some(Operation::Reconcile), None, PASSES_MAX)),
+            store.repairing_passes(workspace, day, LINES_MAX),
         )?;
         let Page { items: tenants, next_cursor } = tenants;
         let active = active.items.into_iter().map(|run| {
@@ -147,6 +148,8 @@ impl Overview {
             (run, progress)
         });
         let mut active: Vec<_> = active.collect();
+        let last = failures.groups.iter().map(|group| group.last_run).collect();
+        let last_failed = store.runs_by_id(last).await?;
         // What executes before what waits.
         active.sort_by_key(|(run, _)| run.status != Status::Running);
         Ok(Self {
@@ -160,13 +163,11 @@ impl Overview {
             active,
             throttled,
             failures: failures.groups,
+            last_failed: last_failed.into_iter().map(|run| (run.id, run)).collect(),
+            failed: failed.groups.iter().map(|group| group.runs).sum(),
             refused,
             absorbing,
-            repairs: passes
-                .items
-                .into_iter()
-                .filter(|run| run.created_at >= day && repaired(run) > 0)
-                .collect(),
+            repairs,
         })
     }
 
@@ -235,7 +236,7 @@ fn page(view: &Overview) -> Markup {
             (headline(view))
             div.columns {
                 div.stack { (tenants(view)) (over_time(view)) }
-                div.stack { (running(view)) (throttle(view)) (failures(view)) (spared(view)) (reconciled(view)) }
+                div.stack { (failures(view)) (running(view)) (throttle(view)) (spared(view)) (reconciled(view)) }
             }
         }
     }
@@ -244,29 +245,27 @@ fn page(view: &Overview) -> Markup {
 /// The whole in one line of figures.
 fn headline(view: &Overview) -> Markup {
     let failing = view.count(Health::Failing);
-    let failed: i64 = view.failures.iter().map(|group| group.runs).sum();
     let at_least = view.open.queued + view.open.running >= OPEN_COUNTED_MAX;
+    let queued = format!("{}{}", if at_least { "at least " } else { "" }, figures::signed(view.open.queued));
     html! {
         section.panel aria-label="In figures" {
             div.body {
                 dl.stats {
-                    (stat("tenants fresh", &format!("{} of {}", view.count(Health::Fresh), view.tenants.len()), false))
-                    (stat("tenants failing", &failing.to_string(), failing > 0))
-                    (stat("running", &figures::signed(view.open.running), false))
-                    div {
-                        dt { "queued" }
-                        dd { @if at_least { "at least " } (figures::signed(view.open.queued)) }
-                    }
-                    (stat("failures since yesterday", &figures::signed(failed), failed > 0))
-                    (stat("requests refused in 24 h", &figures::signed(view.refused), false))
+                    (stat("tenants fresh", "/tenants", &format!("{} of {}", view.count(Health::Fresh), view.tenants.len()), false))
+                    (stat("tenants failing", "/tenants", &failing.to_string(), failing > 0))
+                    (stat("running", "/runs?status=running", &figures::signed(view.open.running), false))
+                    (stat("queued", "/runs?status=queued", &queued, false))
+                    (stat("failed runs since yesterday 00:00 UTC", "/failures", &figures::signed(view.failed), view.failed > 0))
+                    (stat("duplicate requests spared in 24 h", "#refused", &figures::signed(view.refused), false))
                 }
             }
         }
     }
 }
 
-fn stat(label: &str, figure: &str, bad: bool) -> Markup {
-    html! { div.bad[bad] { dt { (label) } dd { (figure) } } }
+/// A figure, and where it is told in full.
+fn stat(label: &str, to: &str, figure: &str, bad: bool) -> Markup {
+    html! { div.bad[bad] { dt { (label) } dd { a href=(to) { (figure) } } } }
 }
 
 fn tenants(view: &Overview) -> Markup {
@@ -319,7 +318,7 @@ fn running(view: &Overview) -> Markup {
                             div.line {
                                 (badges::run(run))
                                 a.id href={ "/runs/" (run.id) } { "#" (run.id) }
-                                span { (operation(run.operation)) " " (self::of(view, run)) }
+                                span { (words::kind(run)) " " (self::of(view, run)) }
                                 span.muted.end { (times::running_since(run.started_at.unwrap_or(run.created_at), view.now)) }
                             }
                             @if let Some(progress) = progress { (progressing(run, progress)) }
@@ -378,7 +377,7 @@ fn throttle(view: &Overview) -> Markup {
                             div.line {
                                 (badges::badge(Tone::Warn, "throttled"))
                                 a.id href={ "/runs/" (run.id) } { "#" (run.id) }
-                                span { (operation(run.operation)) " " (of(view, run)) }
+                                span { (words::kind(run)) " " (of(view, run)) }
                                 span.end { "until " (times::clock(*until)) }
                             }
                         }
@@ -386,14 +385,6 @@ fn throttle(view: &Overview) -> Markup {
                 }
             }
         }
-    }
-}
-
-const fn operation(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Fetch => "Fetch",
-        Operation::Restore => "Restore",
-        Operation::Reconcile => "Reconcile",
     }
 }
 
@@ -409,18 +400,7 @@ fn failures(view: &Overview) -> Markup {
             } @else {
                 ul.rows {
                     @for group in &view.failures {
-                        @let code = group.code.map(|code| code.to_string()).unwrap_or_default();
-                        li {
-                            div.line {
-                                (badges::badge(Tone::Bad, &figures::counted(group.runs.unsigned_abs(), "run", "runs")))
-                                span.code { (code) }
-                                @if let Some(kind) = group.operation { span { (operation(kind)) } }
-                                span.muted.end {
-                                    a href={ "/runs/" (group.last_run) } { "last " (times::relative(group.last_at, view.now)) }
-                                }
-                            }
-                            @if let Some(code) = group.code { p.small.muted { (code.advice()) } }
-                        }
+                        li { (failed(view, group)) }
                     }
                 }
             }
@@ -428,11 +408,30 @@ fn failures(view: &Overview) -> Markup {
     }
 }
 
+/// What failed in one way: how often, whose was the last, and what to do.
+fn failed(view: &Overview, group: &FailureGroup) -> Markup {
+    html! {
+        div.line {
+            (badges::badge(Tone::Bad, &figures::counted(group.runs.unsigned_abs(), "run", "runs")))
+            @if let Some(code) = group.code {
+                a.code href=(links::address("/failures", &[("code", Some(code.as_str()))])) { (code) }
+            }
+            @if let Some(operation) = group.operation { span { (words::operation(operation)) } }
+        }
+        div.small {
+            "last " a.id href={ "/runs/" (group.last_run) } { "#" (group.last_run) }
+            @if let Some(run) = view.last_failed.get(&group.last_run) { " " (of(view, run)) }
+            ", " (times::relative(group.last_at, view.now))
+        }
+        @if let Some(code) = group.code { p.small.muted { (code.advice()) } }
+    }
+}
+
 /// What was refused: work that nobody had to do twice.
 fn spared(view: &Overview) -> Markup {
     html! {
         section.panel aria-labelledby="refused" {
-            header { h2 #refused { "Refused requests" } }
+            header { h2 #refused { "Duplicate requests spared" } }
             div.body {
                 p {
                     strong { (figures::counted(view.refused.unsigned_abs(), "request", "requests")) }
@@ -446,7 +445,7 @@ fn spared(view: &Overview) -> Markup {
                             div.line {
                                 (badges::run(run))
                                 a.id href={ "/runs/" (run.id) } { "#" (run.id) }
-                                span { (operation(run.operation)) " " (of(view, run)) }
+                                span { (words::kind(run)) " " (of(view, run)) }
                                 span.end { "absorbed " strong { (figures::signed(run.duplicate_count)) } }
                             }
                         }
@@ -465,7 +464,7 @@ fn reconciled(view: &Overview) -> Markup {
                 div.body { p.muted { "Reconcile found nothing to repair in the last 24 hours." } }
             } @else {
                 ul.rows {
-                    @for pass in view.repairs.iter().take(LINES_MAX) {
+                    @for pass in &view.repairs {
                         li {
                             div.line {
                                 (badges::badge(Tone::Warn, &figures::counted(repaired(pass), "run", "runs")))
@@ -487,6 +486,8 @@ mod tests {
 
     use super::*;
     use crate::admin::samples;
+    use crate::domain::failure::Code;
+    use crate::domain::operation::Operation;
 
     fn now() -> Instant {
         Instant::from_micros(1_700_000_000_000_000).expect("within the calendar")
@@ -504,6 +505,8 @@ mod tests {
             active: Vec::new(),
             throttled: Vec::new(),
             failures: Vec::new(),
+            last_failed: BTreeMap::new(),
+            failed: 0,
             refused: 0,
             absorbing: Vec::new(),
             repairs: Vec::new(),
@@ -515,6 +518,25 @@ mod tests {
         let text = page(&view()).into_string();
         for words in ["atlasd tenants add", "Nothing runs", "Nothing failed", "nothing to repair"] {
             assert!(text.contains(words), "{words} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_failed_says_whose_it_was_last() {
+        let group = FailureGroup {
+            code: Some(Code::GraphThrottled),
+            operation: Some(Operation::Fetch),
+            scope: None,
+            runs: 2,
+            items: 2,
+            first_at: now(),
+            last_at: now(),
+            last_run: RunId(9),
+        };
+        let last_failed = BTreeMap::from([(RunId(9), samples::run(RunId(9), Map::new()))]);
+        let text = page(&Overview { failures: vec![group], last_failed, failed: 2, ..view() }).into_string();
+        for shown in ["&lt;Contoso&gt;", "/failures?code=graph.throttled", "href=\"/runs/9\""] {
+            assert!(text.contains(shown), "{shown} in {text}");
         }
     }
 

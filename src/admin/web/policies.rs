@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::layout::{self, Tab};
 use super::parts::assignments::Names;
-use super::parts::{assignments, forms, links, notes, snapshots, times};
+use super::parts::{assignments, figures, forms, links, notes, snapshots, times};
 use super::{Html, Visit};
 use crate::admin::AdminState;
 use crate::admin::auth::Viewer;
@@ -44,6 +44,8 @@ struct View {
     now: Instant,
     tenant: Tenant,
     types: Vec<String>,
+    /// Policies of the whole list, where that is known.
+    total: Option<u64>,
     search: PolicySearch,
     is_first: bool,
     page: Page<AssignedPolicy>,
@@ -63,10 +65,12 @@ pub(super) async fn list(
     let request = query.0.page(state.config().http.page_default);
     let page = state.store.assigned_policies(tenant.id, query.0.search(), request).await?;
     let named = page.items.iter().flat_map(|policy| policy.assignments.iter());
+    let counts = state.store.policy_counts(tenant.id).await?;
     let view = View {
+        total: total(&counts, &query.0.search()),
         now: state.store.now().await?,
         names: Names::load(&state, tenant.id, named).await?,
-        types: state.store.policy_counts(tenant.id).await?.into_iter().map(|(key, _)| key).collect(),
+        types: counts.into_iter().map(|(key, _)| key).collect(),
         search: query.0.search(),
         is_first: query.0.cursor.is_none(),
         page,
@@ -74,6 +78,13 @@ pub(super) async fn list(
     };
     let title = format!("Policies of {}", view.tenant.name);
     Ok(Html(layout::page(visit.shell(&title, Tab::Tenants), content(&view))))
+}
+
+/// How many policies are of what is looked for; a name's are not counted.
+fn total(counts: &[(String, i64)], search: &PolicySearch) -> Option<u64> {
+    let of_type = |key: &String| search.policy_type.as_ref().is_none_or(|wanted| wanted == key);
+    let all: i64 = counts.iter().filter(|(key, _)| of_type(key)).map(|(_, count)| count).sum();
+    search.name.is_none().then(|| all.unsigned_abs())
 }
 
 fn content(view: &View) -> Markup {
@@ -89,7 +100,7 @@ fn content(view: &View) -> Markup {
                 (notes::empty("No such policies", html! { p { "Nothing that was read is so; a fetch reads anew." } }))
             } @else {
                 (table(&view.page.items, &view.names, Some(view.now)))
-                (pager(&format!("/tenants/{}/policies", tenant.id), &view.search, &view.page, view.is_first))
+                (pager(&format!("/tenants/{}/policies", tenant.id), &view.search, &view.page, view.is_first, view.total))
             }
         }
     }
@@ -123,7 +134,7 @@ pub(super) fn table(policies: &[AssignedPolicy], names: &Names, now: Option<Inst
                         td data-label="Type" { (snapshots::label(&policy.policy_type)) }
                         td data-label="Assigned to" { div { (assignments::set(&policy.assignments, names)) } }
                         @if let Some(now) = now {
-                            td data-label="Read" {
+                            td.nowrap data-label="Read" {
                                 a href={ "/snapshots/" (policy.snapshot_id) } { (times::relative(policy.read_at, now)) }
                             }
                         }
@@ -139,12 +150,13 @@ pub(super) fn name(name: &str, id: &str) -> Markup {
     html! { @if name.is_empty() { code { (id) } } @else { (name) } }
 }
 
-/// The way on in a list of policies.
+/// The way on in a list of policies; `total` is how many the whole list has, where that is known.
 pub(super) fn pager(
     path: &str,
     search: &PolicySearch,
     page: &Page<AssignedPolicy>,
     is_first: bool,
+    total: Option<u64>,
 ) -> Markup {
     let to = |cursor| {
         let (of_type, name) = (search.policy_type.as_deref(), search.name.as_deref());
@@ -153,7 +165,13 @@ pub(super) fn pager(
     html! {
         @if !is_first || page.next_cursor.is_some() {
             nav.pager aria-label="Parts of the list" {
-                span.where { (page.items.len()) " policies, by type" }
+                span.where {
+                    @match total {
+                        Some(total) => { (page.items.len()) " of " (figures::counted(total, "policy", "policies")) },
+                        None => (figures::counted(page.items.len() as u64, "policy", "policies")),
+                    }
+                    ", by type"
+                }
                 @if !is_first { a.button.small href=(to(None)) { "From the start" } }
                 @if let Some(next) = page.next_cursor.as_deref() {
                     a.button.small rel="next" href=(to(Some(next))) { "Next →" }

@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::layout::{self, Shell};
+use super::parts::facts;
 use super::visit::Visit;
 
 /// Whether the one who asks is a browser that navigates.
@@ -65,10 +66,11 @@ fn panel(told: &Told, status: u16, visit: &Visit) -> Markup {
         section.panel aria-labelledby="problem" {
             div.empty {
                 h1 #problem { (told.title) }
-                p { (told.detail) " " span.code { "(" (told.code) ")" } }
+                p { (facts::sentence(&told.detail)) " " span.code { "(" (told.code) ")" } }
                 p { (next_step(status)) }
                 div.actions {
                     @if visit.caller.is_some() {
+                        @if let Some((to, label)) = list_of(&told.code) { a.button href=(to) { (label) } }
                         a.button href="/" { "To the overview" }
                     } @else {
                         a.button href="/login" { "Sign in" }
@@ -76,6 +78,16 @@ fn panel(told: &Told, status: u16, visit: &Visit) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// The list in which what was not found would stand.
+fn list_of(code: &str) -> Option<(&'static str, &'static str)> {
+    match code {
+        "run.not_found" => Some(("/runs", "All runs")),
+        "tenant.not_found" | "snapshot.not_found" => Some(("/tenants", "All tenants")),
+        "schedule.not_found" => Some(("/schedules", "All schedules")),
+        _ => None,
     }
 }
 
@@ -111,7 +123,7 @@ mod tests {
         assert_eq!(response.headers().get(CONTENT_TYPE).unwrap(), "text/html; charset=utf-8");
         let body = response.into_body().try_into_bytes().unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
-        assert!(text.contains("no such run") && text.contains("run.not_found"), "{text}");
+        assert!(text.contains("No such run") && text.contains("run.not_found"), "{text}");
     }
 
     #[test]

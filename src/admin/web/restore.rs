@@ -9,7 +9,9 @@ use serde::Deserialize;
 
 use super::layout::{self, Tab};
 use super::parts::badges::{self, Tone};
-use super::parts::{notes, snapshots, times};
+use super::parts::snapshots::Scopes;
+use super::parts::{figures, notes, snapshots, times};
+use super::runs::{self, Row, rows_of};
 use super::{Html, Visit};
 use crate::admin::AdminState;
 use crate::admin::auth::Viewer;
@@ -44,7 +46,7 @@ enum Step {
 fn steps(current: Step) -> Markup {
     let all = [
         (Step::Choose, "Choose"),
-        (Step::Plan, "Look at the plan"),
+        (Step::Plan, "Plan"),
         (Step::Confirm, "Confirm"),
         (Step::Follow, "Follow"),
     ];
@@ -73,9 +75,9 @@ pub(super) struct StartQuery {
 /// What the page shows.
 struct View {
     now: Instant,
-    tenant: Option<(Tenant, Vec<Snapshot>)>,
+    tenant: Option<(Tenant, Vec<Snapshot>, Scopes)>,
     tenants: Vec<TenantHealth>,
-    restores: Vec<Run>,
+    restores: Vec<Row>,
 }
 
 /// The first step: whose policies, and from which snapshot; and what was restored of late.
@@ -93,7 +95,8 @@ pub(super) async fn start(
         Some(id) => {
             let tenant = visible_tenant(&state, &caller.0, id).await?;
             let snapshots = state.store.snapshots(tenant.id, page()).await?.items;
-            Some((tenant, snapshots))
+            let scopes = Scopes::load(&state, &snapshots).await?;
+            Some((tenant, snapshots, scopes))
         }
         None => None,
     };
@@ -109,7 +112,7 @@ pub(super) async fn start(
         page: page(),
         ..RunQuery::default()
     };
-    let restores = state.store.runs(restores).await?.items;
+    let restores = rows_of(&state, state.store.runs(restores).await?.items).await?;
     let view = View { now: state.store.now().await?, tenant, tenants, restores };
     let shell = visit.shell("Restore", Tab::Restore).following(view.now, "?type=assignments.restore");
     Ok(Html(layout::page(shell, content(&view))))
@@ -127,12 +130,12 @@ fn content(view: &View) -> Markup {
         div.columns {
             section.panel aria-labelledby="from" {
                 @match &view.tenant {
-                    Some((tenant, list)) => {
+                    Some((tenant, list, scopes)) => {
                         header {
                             h2 #from { "Which snapshot of " (tenant.name) "?" }
                             div.actions { a href="/restore" { "Another tenant" } }
                         }
-                        (choose_snapshot(list, view.now))
+                        (choose_snapshot(list, scopes, view.now))
                     },
                     None => {
                         header { h2 #from { "Which tenant?" } }
@@ -175,7 +178,7 @@ fn choose_tenant(tenants: &[TenantHealth], now: Instant) -> Markup {
     }
 }
 
-fn choose_snapshot(list: &[Snapshot], now: Instant) -> Markup {
+fn choose_snapshot(list: &[Snapshot], scopes: &Scopes, now: Instant) -> Markup {
     html! {
         @if list.is_empty() {
             (notes::empty("No snapshots", html! { p { "Fetch the tenant first, or import a snapshot." } }))
@@ -184,10 +187,10 @@ fn choose_snapshot(list: &[Snapshot], now: Instant) -> Markup {
                 @for snapshot in list {
                     li {
                         div.line {
-                            a.id href={ "/restore/new?snapshot=" (snapshot.id) } { "#" (snapshot.id) }
-                            span { (snapshots::kind(snapshot)) " " (times::relative(snapshot.created_at, now)) }
-                            span.muted { (snapshots::read(snapshot)) " policies" }
-                            span.end { (snapshots::whole(snapshot)) }
+                            a href={ "/restore/new?snapshot=" (snapshot.id) } { "snapshot " (snapshot.id) }
+                            span { (snapshots::kind(snapshot)) " " (times::dated(snapshot.created_at, now)) }
+                            span.muted { (figures::counted(snapshots::read(snapshot), "policy", "policies")) }
+                            span.end { (snapshots::whole(snapshot, scopes)) }
                         }
                     }
                 }
@@ -196,18 +199,20 @@ fn choose_snapshot(list: &[Snapshot], now: Instant) -> Markup {
     }
 }
 
-fn lately(restores: &[Run], now: Instant) -> Markup {
+fn lately(restores: &[Row], now: Instant) -> Markup {
     html! {
         @if restores.is_empty() {
             div.body { p.muted { "Nothing was planned or restored yet." } }
         } @else {
             ul.rows {
-                @for run in restores {
+                @for row in restores {
+                    @let run = &row.run;
                     li #{ "run-" (run.id) } {
                         div.line {
                             (badges::run(run))
                             a.id href={ "/restore/" (run.id) } { "#" (run.id) }
                             (kind(run))
+                            span { (runs::tenant(row)) }
                             span.muted.end { (times::relative(run.created_at, now)) }
                         }
                     }

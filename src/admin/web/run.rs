@@ -114,14 +114,20 @@ pub async fn cancel(
     Ok(flash.redirect(&format!("/runs/{id}")))
 }
 
-/// Asks for the same run again, whatever its cooldown.
+/// Asks for the same run again, whatever its cooldown. A restore that writes is planned again first: the page writes
+/// nothing that nobody has looked at.
 #[post("/runs/{id}/retry")]
 pub async fn retry(
     caller: Operator,
     state: web::Data<AdminState>,
     id: web::Path<RunId>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(verdicts::to_run(&retry_run(&state, &caller.0, *id).await?, "The same"))
+    let run = visible_run(&state, &caller.0, *id).await?;
+    if words::writes(&run) {
+        let words = "Nothing was started: a restore is planned again first, then looked at and confirmed.";
+        return Ok(Flash::warn(words).redirect(&format!("/runs/{id}")));
+    }
+    Ok(verdicts::to_run(&retry_run(&state, &caller.0, run.id).await?, "The same"))
 }
 
 fn content(view: &RunView, visit: &Visit) -> Markup {
@@ -132,8 +138,8 @@ fn content(view: &RunView, visit: &Visit) -> Markup {
             (head(view, visit))
             div.columns {
                 div.stack {
-                    (outcome(view))
                     @if !run.failure_summary.is_empty() { (failures(&run.failure_summary)) }
+                    (outcome(view))
                     @if let Some(items) = &view.items { (items.panel(run)) }
                     (attempts::panel(run, &view.attempts, view.now))
                     (context(run))
@@ -162,17 +168,30 @@ fn head(view: &RunView, visit: &Visit) -> Markup {
 /// What can be done with a run.
 fn actions(run: &Run, visit: &Visit) -> Markup {
     let address = |verb: &str| format!("/runs/{}/{verb}", run.id);
-    let undoable =
-        run.operation == Operation::Restore && !words::is_dry(run) && run.status == Status::Completed;
     html! {
         @if run.status != Status::Completed && run.cancel_requested_at.is_none() {
             (forms::button(visit, &address("cancel"), "Cancel run", "danger"))
         }
         @if run.status == Status::Completed {
-            @if undoable { a.button href={ "/restore/" (run.id) } { "What it changed, and undo" } }
-            (forms::button(visit, &address("retry"), "Run again now", "primary"))
+            @match run.operation {
+                Operation::Fetch => (forms::button(visit, &address("retry"), "Fetch again (skips the cooldown)", "primary")),
+                Operation::Reconcile => (forms::button(visit, &address("retry"), "Reconcile again", "primary")),
+                Operation::Restore => {
+                    @if let Some(plan) = plan_again(run) { a.button href=(plan) { "Plan it again" } }
+                    a.button.primary href={ "/restore/" (run.id) } {
+                        @if words::writes(run) { "What it changed, and undo" } @else { "Open the plan" }
+                    }
+                },
+            }
         }
     }
+}
+
+/// Where a restore is planned again with the same choice; an undo is planned from the restore that it undoes.
+fn plan_again(run: &Run) -> Option<String> {
+    let snapshot = run.context.get("inputs")?.get("snapshot_id")?.as_i64()?;
+    (!run.context.contains_key("undo_of"))
+        .then(|| format!("/restore/new?snapshot={snapshot}&plan={}", run.id))
 }
 
 /// How it stands, in facts.
@@ -180,7 +199,7 @@ fn outcome(view: &RunView) -> Markup {
     let run = &view.row.run;
     html! {
         section.panel aria-labelledby="outcome" {
-            header { h2 #outcome { "What it does" } }
+            header { h2 #outcome { @if run.status == Status::Completed { "What it did" } @else { "What it does" } } }
             div.body.stack {
                 @if run.status == Status::Running { (progress::bar(run, view.row.progress.as_ref())) }
                 @if run.status == Status::Completed { (stats(run)) }
@@ -194,7 +213,7 @@ fn outcome(view: &RunView) -> Markup {
                     @if run.started_at.is_some() { dt { "Took" } dd { (took(run, view.now)) } }
                     @if let Some(at) = run.next_attempt_at { dt { "Next attempt" } dd { (times::relative(at, view.now)) } }
                     @if let Some(at) = run.cancel_requested_at { dt { "Cancelled" } dd { "asked for " (times::relative(at, view.now)) } }
-                    @if let Some(snapshot) = made(run) { dt { "Snapshot" } dd { a href={ "/snapshots/" (snapshot) } { "#" (snapshot) } } }
+                    @if let Some(snapshot) = made(run) { dt { "Snapshot" } dd { a href={ "/snapshots/" (snapshot) } { "snapshot " (snapshot) } } }
                 }
             }
         }
@@ -209,18 +228,41 @@ fn made(run: &Run) -> Option<i64> {
 fn stats(run: &Run) -> Markup {
     let counts = serde_json::to_value(&run.summary_counts).unwrap_or_default();
     let counts = counts.as_object().cloned().unwrap_or_default();
+    let shown = CountKey::ALL.iter().filter(|key| **key != CountKey::Processed);
     html! {
         @if !counts.is_empty() {
             dl.stats {
-                // In the order of the contract, not of the alphabet.
-                @for (key, value) in CountKey::ALL.iter().filter_map(|key| counts.get_key_value(key.as_str())) {
+                // In the order of the contract, not of the alphabet. What was processed is the sum of what follows.
+                @for (key, value) in shown.filter_map(|key| counts.get_key_value(key.as_str())) {
                     div class=[(key == "failed" && value != 0).then_some("bad")] {
-                        dt { (key) }
+                        dt { (figure_of(run, key)) }
                         dd { (figures::count(value.as_u64().unwrap_or(0))) }
                     }
                 }
             }
         }
+    }
+}
+
+/// What a count of a run is called, by what its operation counts (section 6 of the contract).
+fn figure_of<'a>(run: &Run, key: &'a str) -> &'a str {
+    match (run.operation, key) {
+        (Operation::Fetch | Operation::Restore, "total") => "policies",
+        (Operation::Fetch, "succeeded") => "read",
+        (Operation::Fetch, "failed") => "not read",
+        (Operation::Fetch, "created") => "new",
+        (Operation::Fetch, "updated") => "changed",
+        (Operation::Fetch, "deleted") => "gone",
+        (Operation::Fetch, "items") => "assignments",
+        (Operation::Restore, "updated") => "written",
+        (Operation::Restore, "skipped") => "as wanted",
+        (Operation::Restore, "failed") if words::is_dry(run) => "left alone",
+        (Operation::Reconcile, "total") => "candidates",
+        (Operation::Reconcile, "updated") => "completed from their record",
+        (Operation::Reconcile, "created") => "queued again",
+        (Operation::Reconcile, "failed") => "closed as lost",
+        (Operation::Reconcile, "skipped") => "left alone",
+        _ => key,
     }
 }
 
@@ -231,7 +273,7 @@ fn failures(failures: &[Failure]) -> Markup {
             div.body.stack {
                 @for failure in failures {
                     div.note.bad {
-                        strong.code { (failure.code) } " " span.wrap { (failure.message()) }
+                        strong.code { (failure.code) } " " span.wrap { (words::message(failure)) }
                         p.why { (failure.code.advice()) }
                     }
                 }
@@ -281,8 +323,10 @@ fn context(run: &Run) -> Markup {
     html! {
         @if !run.context.is_empty() {
             section.panel aria-labelledby="context" {
-                header { h2 #context { "Context" } }
-                div.body { (facts::object(&run.context)) }
+                details.more {
+                    summary { h2 #context { "Context" } span.muted { "what the ledger keeps with the run" } }
+                    div.body { (facts::object(&run.context)) }
+                }
             }
         }
     }
@@ -319,7 +363,7 @@ mod tests {
     fn what_can_be_done_depends_on_role_and_state() {
         let buttons = |status, role| {
             let text = shown(fixture(status), role);
-            (text.contains("Cancel run"), text.contains("Run again now"))
+            (text.contains("Cancel run"), text.contains("Fetch again"))
         };
         assert_eq!(buttons(Status::Queued, Role::Operator), (true, false));
         assert_eq!(buttons(Status::Running, Role::Operator), (true, false));
@@ -336,6 +380,18 @@ mod tests {
         assert!(shown(run.clone(), Role::Operator).contains("and undo"));
         run.context.insert("inputs".to_owned(), serde_json::json!({"dry_run": true}));
         assert!(!shown(run, Role::Operator).contains("and undo"));
+    }
+
+    #[test]
+    fn a_restore_is_never_run_again_by_one_click() {
+        let mut run = fixture(Status::Completed);
+        run.operation = Operation::Restore;
+        run.context.insert("inputs".to_owned(), serde_json::json!({"snapshot_id": 5}));
+        let text = shown(run.clone(), Role::Operator);
+        assert!(!text.contains("/retry"), "{text}");
+        assert!(text.contains(&format!("/restore/new?snapshot=5&amp;plan={}", run.id)), "{text}");
+        run.context.insert("undo_of".to_owned(), serde_json::json!(3));
+        assert!(!shown(run, Role::Operator).contains("Plan it again"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::admin::body::Query;
 use crate::admin::problem::Problem;
 use crate::clock::Instant;
 use crate::store::Page;
-pub use filters::{Filters, Options};
+pub use filters::{Filters, Options, operations};
 pub use rows::{Row, rows_of, table, tenant, took};
 
 /// What the page shows.
@@ -68,7 +68,8 @@ fn content(view: &RunsView) -> Markup {
                 } @else {
                     (table("Runs, newest first", &view.rows, view.now))
                 }
-                (view.pager)
+                // An empty first part has no ways on.
+                @if !view.rows.is_empty() || view.pager.first.is_some() { (view.pager) }
             }
         }
     }
@@ -77,9 +78,9 @@ fn content(view: &RunsView) -> Markup {
 fn nothing(filters: &Filters) -> Markup {
     if filters.is_any() {
         return notes::empty(
-            "No run is like that",
+            "No run matches",
             html! {
-                p { "Take a filter away, or look at all of them. What is older than " code { "retention.runs_max_age" } " has been removed." }
+                p { "Take a filter away, or look at all of them. Old runs are removed after a while." }
                 div.actions { a.button href="/runs" { "Show all runs" } }
             },
         );

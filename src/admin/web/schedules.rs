@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::layout::{self, Tab};
 use super::parts::badges::{self, Tone};
 use super::parts::flash::Flash;
-use super::parts::{forms, links, notes, times};
+use super::parts::{figures, forms, links, notes, times, words};
 use super::{Html, Visit};
 use crate::admin::AdminState;
 use crate::admin::audit;
@@ -25,7 +25,7 @@ use crate::store::{
     AskVerdict, Page, PageRequest, Role, Schedule, ScheduleChange, ScheduleSource, TenantHealth, TenantSearch,
 };
 
-/// LIMIT: tenants that the form lets choose from.
+/// LIMIT: tenants, and workspaces, that the form lets choose from.
 const TENANTS_MAX: usize = 500;
 
 /// What the page shows.
@@ -34,6 +34,8 @@ struct View {
     page: Page<Schedule>,
     is_first: bool,
     tenants: Vec<TenantHealth>,
+    /// To choose from; empty where the caller is of one.
+    workspaces: Vec<(String, String)>,
 }
 
 /// Lists them.
@@ -50,7 +52,16 @@ pub(super) async fn list(
     let request = PageRequest { limit: TENANTS_MAX, cursor: None };
     let search = TenantSearch { workspace, ..TenantSearch::default() };
     let tenants = state.store.tenant_health(search, request).await?.items;
-    let view = View { now: state.store.now().await?, page, is_first, tenants };
+    let workspaces = match workspace {
+        Some(_) => Vec::new(),
+        None => {
+            let request = PageRequest { limit: TENANTS_MAX, cursor: None };
+            state.store.workspaces(None, request).await?.items
+        }
+    };
+    let workspaces =
+        workspaces.into_iter().map(|workspace| (workspace.id.to_string(), workspace.name)).collect();
+    let view = View { now: state.store.now().await?, page, is_first, tenants, workspaces };
     let shell = visit.shell("Schedules", Tab::Schedules).following(view.now, "").every(30);
     Ok(Html(layout::page(shell, content(&view, &visit))))
 }
@@ -84,7 +95,7 @@ fn table(view: &View, visit: &Visit) -> Markup {
         }
         @if next.is_some() || !view.is_first {
             nav.pager aria-label="Parts of the list" {
-                span.where { (view.page.items.len()) " schedules" }
+                span.where { (figures::counted(view.page.items.len() as u64, "schedule", "schedules")) }
                 @if !view.is_first { a.button.small href="/schedules" { "From the start" } }
                 @if next.is_some() {
                     a.button.small rel="next" href=(links::address("/schedules", &[("cursor", next)])) { "Next →" }
@@ -111,7 +122,7 @@ fn row(schedule: &Schedule, now: Instant, visit: &Visit) -> Markup {
             }
             td data-label="Asks for" {
                 div {
-                    (schedule.operation)
+                    span title=(schedule.operation) { (words::operation(schedule.operation)) }
                     div.muted.small {
                         @match (schedule.tenant_id, &schedule.tenant_name) {
                             (Some(id), name) => {
@@ -124,7 +135,7 @@ fn row(schedule: &Schedule, now: Instant, visit: &Visit) -> Markup {
             }
             td data-label="When" { div { code { (schedule.cron) } div.muted.small { (schedule.timezone) } } }
             td data-label="Next" {
-                @match schedule.next_at { Some(at) => (times::relative(at, now)), None => span.muted { "not while paused" } }
+                @match schedule.next_at { Some(at) => div { (times::dated(at, now)) }, None => span.muted { "not while paused" } }
             }
             td data-label="Last" { (last(schedule, now)) }
             td data-label="Change" { (change(schedule, visit)) }
@@ -171,7 +182,10 @@ fn change(schedule: &Schedule, visit: &Visit) -> Markup {
             div.line {
                 @if schedule.enabled { (forms::button(visit, &path("pause"), "Pause", "small")) }
                 @else { (forms::button(visit, &path("resume"), "Resume", "small")) }
-                (forms::button(visit, &path("remove"), "Remove", "small danger"))
+                details.sure {
+                    summary.button.small.danger { "Remove…" }
+                    (forms::button(visit, &path("remove"), "Yes, remove it", "small danger"))
+                }
             }
         }
     }
@@ -182,7 +196,7 @@ fn form(view: &View, visit: &Visit) -> Markup {
         view.tenants.iter().map(|tenant| (tenant.id.to_string(), tenant.name.clone())).collect();
     let operations: Vec<_> = [Operation::Fetch, Operation::Reconcile]
         .iter()
-        .map(|operation| (operation.as_str().to_owned(), operation.as_str().to_owned()))
+        .map(|operation| (operation.as_str().to_owned(), words::operation(*operation).to_owned()))
         .collect();
     html! {
         section.panel aria-labelledby="add" {
@@ -190,10 +204,12 @@ fn form(view: &View, visit: &Visit) -> Markup {
             form.filters method="post" action="/schedules" {
                 (forms::csrf(visit))
                 (forms::text("name", "Name", None, "nightly"))
-                (forms::select("type", "Asks for", "assignments.fetch", &operations[1..], None))
-                (forms::select("tenant_id", "Tenant", "All of the workspace", &tenants, None))
-                @if visit.caller.as_ref().is_some_and(|caller| caller.workspace.is_none()) {
-                    (forms::text("workspace_id", "Workspace (its number)", None, "where no tenant is chosen"))
+                (forms::select("type", "Asks for", words::operation(Operation::Fetch), &operations[1..], None))
+                (forms::select("tenant_id", "Tenant", "All tenants", &tenants, None))
+                @match &view.workspaces[..] {
+                    [] => {}
+                    [(only, _)] => { input type="hidden" name="workspace_id" value=(only); }
+                    several => (forms::select("workspace_id", "Workspace", "The tenant's", several, None)),
                 }
                 (forms::text("cron", "Cron expression", None, "0 3 * * *"))
                 (forms::text("timezone", "Time zone", None, "UTC"))
@@ -276,6 +292,26 @@ pub(super) async fn update(
 mod tests {
     use super::*;
     use crate::ids::{TenantId, WorkspaceId};
+
+    fn view(workspaces: &[(&str, &str)]) -> View {
+        let pair = |(id, name): &(&str, &str)| ((*id).to_owned(), (*name).to_owned());
+        View {
+            now: Instant::from_micros(0).expect("within the calendar"),
+            page: Page { items: Vec::new(), next_cursor: None },
+            is_first: true,
+            tenants: Vec::new(),
+            workspaces: workspaces.iter().map(pair).collect(),
+        }
+    }
+
+    #[test]
+    fn a_workspace_is_chosen_by_its_name_where_there_are_several() {
+        let shown = |workspaces: &[(&str, &str)]| form(&view(workspaces), &Visit::default()).into_string();
+        assert!(!shown(&[]).contains("workspace_id"));
+        assert!(shown(&[("1", "<One>")]).contains("type=\"hidden\" name=\"workspace_id\" value=\"1\""));
+        let several = shown(&[("1", "<One>"), ("2", "Two")]);
+        assert!(several.contains("<select") && several.contains("&lt;One&gt;"), "{several}");
+    }
 
     #[test]
     fn a_form_is_what_a_client_would_send() {

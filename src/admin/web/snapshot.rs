@@ -5,7 +5,8 @@ use maud::{Markup, html};
 
 use super::layout::{self, Tab};
 use super::parts::assignments::Names;
-use super::parts::{forms, links, notes, snapshots, times};
+use super::parts::snapshots::Scopes;
+use super::parts::{figures, forms, links, notes, snapshots, times};
 use super::policies::{self, PoliciesQuery};
 use super::{Html, Visit};
 use crate::admin::AdminState;
@@ -30,6 +31,7 @@ pub(super) async fn list(
     let tenant = visible_tenant(&state, &caller.0, *id).await?;
     let is_first = query.0.cursor.is_none();
     let page = state.store.snapshots(tenant.id, query.0.page(&state.config().http)?).await?;
+    let scopes = Scopes::load(&state, &page.items).await?;
     let now = state.store.now().await?;
     let path = format!("/tenants/{}/snapshots", tenant.id);
     let content = html! {
@@ -41,9 +43,9 @@ pub(super) async fn list(
             @if page.items.is_empty() {
                 (notes::empty("No snapshots", html! { p { "A fetch makes one." } }))
             } @else {
-                (snapshots::table(&page.items, now))
+                (snapshots::table(&page.items, &scopes, now))
                 nav.pager aria-label="Parts of the list" {
-                    span.where { (page.items.len()) " snapshots" }
+                    span.where { (figures::counted(page.items.len() as u64, "snapshot", "snapshots")) }
                     @if !is_first { a.button.small href=(path) { "Newest" } }
                     @if let Some(next) = page.next_cursor.as_deref() {
                         a.button.small rel="next" href=(links::address(&path, &[("cursor", Some(next))])) { "Older →" }
@@ -60,6 +62,7 @@ pub(super) async fn list(
 struct View {
     now: Instant,
     snapshot: Snapshot,
+    scopes: Scopes,
     tenant: Tenant,
     before: Option<SnapshotId>,
     search: PolicySearch,
@@ -86,13 +89,14 @@ pub(super) async fn show(
         now: state.store.now().await?,
         names: Names::load(&state, tenant.id, named).await?,
         before: before(&state, &snapshot).await?,
+        scopes: Scopes::load(&state, std::slice::from_ref(&snapshot)).await?,
         search: query.0.search(),
         is_first: query.0.cursor.is_none(),
         page,
         snapshot,
         tenant,
     };
-    let title = format!("Snapshot {}", view.snapshot.id);
+    let title = format!("Snapshot {} of {}", view.snapshot.id, view.tenant.name);
     Ok(Html(layout::page(visit.shell(&title, Tab::Tenants), content(&view, &visit))))
 }
 
@@ -103,6 +107,16 @@ async fn before(state: &AdminState, snapshot: &Snapshot) -> Result<Option<Snapsh
     let page = PageRequest { limit: 1, cursor: Some(cursor) };
     let found = state.store.snapshots(snapshot.tenant_id, page).await?;
     Ok(found.items.first().map(|snapshot| snapshot.id))
+}
+
+/// How many policies the list has: by the types that were read, for what is looked for by name nobody has counted.
+fn total(view: &View) -> Option<u64> {
+    let coverage = &view.snapshot.coverage;
+    match (&view.search.policy_type, &view.search.name) {
+        (_, Some(_)) => None,
+        (Some(key), None) => coverage.get(key).map(|coverage| coverage.read),
+        (None, None) => Some(snapshots::read(&view.snapshot)),
+    }
 }
 
 fn content(view: &View, visit: &Visit) -> Markup {
@@ -116,25 +130,25 @@ fn content(view: &View, visit: &Visit) -> Markup {
                 a href={ "/tenants/" (tenant.id) "/snapshots" } { "Snapshots" }
             }
             h1 { "Snapshot " (snapshot.id) }
-            (snapshots::whole(snapshot))
+            (snapshots::whole(snapshot, &view.scopes))
             div.actions {
                 @if let Some(before) = view.before {
-                    a.button href={ "/snapshots/" (before) "/diff/" (snapshot.id) } { "Compare with #" (before) }
+                    a.button href={ "/snapshots/" (before) "/diff/" (snapshot.id) } { "Compare with snapshot " (before) }
                 }
                 @if visit.may(Role::Operator) {
-                    (forms::button(visit, &format!("/snapshots/{}/drift", snapshot.id), "Compare with live", ""))
+                    (forms::button(visit, &format!("/snapshots/{}/drift", snapshot.id), "Fetch and compare", ""))
                     a.button.primary href={ "/restore/new?snapshot=" (snapshot.id) } { "Restore…" }
                 }
             }
             p.lead {
-                (snapshots::kind(snapshot)) " " (times::relative(snapshot.created_at, view.now)) " from " (tenant.name)
+                (snapshots::kind(snapshot)) " " (times::dated(snapshot.created_at, view.now)) " from " (tenant.name)
                 @if let Some(run) = snapshot.operation_run_id { ", run " a href={ "/runs/" (run) } { "#" (run) } }
                 @if let Some(source) = snapshot.source_tenant { ", read from the directory " code { (source) } }
             }
         }
         section.panel aria-labelledby="coverage" {
             header { h2 #coverage { "What was read" } }
-            (snapshots::coverage(&snapshot.coverage))
+            (snapshots::covered(snapshot, &view.scopes, view.now))
         }
         section.panel aria-labelledby="items" {
             header {
@@ -146,7 +160,7 @@ fn content(view: &View, visit: &Visit) -> Markup {
                 (notes::empty("No such policies", html! { p { "The snapshot has none of this type and name." } }))
             } @else {
                 (policies::table(&view.page.items, &view.names, None))
-                (policies::pager(&path, &view.search, &view.page, view.is_first))
+                (policies::pager(&path, &view.search, &view.page, view.is_first, total(view)))
             }
         }
     }

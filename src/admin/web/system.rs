@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::layout::{self, Tab};
 use super::parts::badges::{self, Tone};
-use super::parts::{notes, times};
+use super::parts::{figures, notes, times};
 use super::{Html, Visit};
 use crate::actors::{ActorReport, Readiness, SystemReport};
 use crate::admin::AdminState;
@@ -86,7 +86,7 @@ fn actors(view: &SystemView) -> Markup {
     let tenants = children.iter().filter(|actor| tenant_of(&actor.name).is_some()).count();
     html! {
         section.panel aria-labelledby="actors" {
-            header { h2 #actors { "Actors" } span.muted.small { (tenants) " tenants at work" } }
+            header { h2 #actors { "Actors" } span.muted.small { (figures::counted(tenants as u64, "tenant actor", "tenant actors")) } }
             div.body {
                 ul.tree {
                     @match root {
@@ -118,10 +118,19 @@ fn node(actor: &ActorReport, view: &SystemView) -> Markup {
             }
             (badges::badge(tone(&actor.state), &actor.state))
             @if actor.queue > 0 { span.detail { (actor.queue) " waiting" } }
-            @if actor.restarts > 0 { (badges::badge(Tone::Warn, &format!("restarted {} times", actor.restarts))) }
-            @if let Some(pass) = &actor.last_pass { span.detail { (pass) } }
+            @if actor.restarts > 0 { (badges::badge(Tone::Warn, &format!("restarted {}", figures::counted(u64::from(actor.restarts), "time", "times")))) }
+            @if let Some(pass) = &actor.last_pass { span.detail { (linked(pass)) } }
             @if let Some(at) = actor.last_pass_at { span.detail { "last pass " (times::relative(at, view.now)) } }
         }
+    }
+}
+
+/// What an actor says of its last pass; a run that it names as a link.
+fn linked(pass: &str) -> Markup {
+    let named = pass.split_once(" run ").filter(|(_, id)| id.parse::<i64>().is_ok());
+    match named {
+        Some((before, id)) => html! { (before) " run " a href={ "/runs/" (id) } { "#" (id) } },
+        None => html! { (pass) },
     }
 }
 
@@ -146,7 +155,7 @@ fn process(view: &SystemView) -> Markup {
                     dt { "Instance" } dd { span.mono { (report.instance_id) } }
                     dt { "Started" } dd { (times::at(report.started_at)) }
                     dt { "Up for" } dd { (times::running_since(report.started_at, view.now)) }
-                    dt { "Live readers" } dd { (view.readers) }
+                    dt { "Open event streams" } dd { (view.readers) }
                     dt { "For monitors" } dd { a href="/healthz" { "/healthz" } " " a href="/readyz" { "/readyz" } " " a href="/metrics" { "/metrics" } }
                     dt { "For programs" } dd { a href="/api/v1/openapi.json" { "OpenAPI document" } }
                 }
@@ -249,6 +258,12 @@ mod tests {
         let (root, child) = (text.find("supervisor").unwrap(), text.find("Contoso &lt;b&gt;").unwrap());
         assert!(root < child && text[root..child].contains("<ul>"), "{text}");
         assert!(text.contains("restarted 3 times") && text.contains("Not ready."), "{text}");
+    }
+
+    #[test]
+    fn a_run_of_a_last_pass_is_a_link() {
+        assert_eq!(linked("executed run 3").into_string(), "executed run <a href=\"/runs/3\">#3</a>");
+        assert_eq!(linked("wrote 1 run; 3 identities held").into_string(), "wrote 1 run; 3 identities held");
     }
 
     #[test]

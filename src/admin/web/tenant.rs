@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::layout::{self, Tab};
 use super::parts::badges::{self, Tone};
 use super::parts::chart::{Bucket, Chart};
-use super::parts::{figures, forms, health, notes, snapshots, times, verdicts};
+use super::parts::snapshots::Scopes;
+use super::parts::{figures, forms, health, notes, snapshots, times, verdicts, words};
 use super::{Html, Visit};
 use crate::admin::AdminState;
 use crate::admin::auth::{Operator, Principal, Viewer};
@@ -21,7 +22,7 @@ use crate::domain::failure::Code;
 use crate::domain::operation::Operation;
 use crate::domain::policy_types;
 use crate::domain::run::Run;
-use crate::ids::TenantId;
+use crate::ids::{SnapshotId, TenantId};
 use crate::intake::{self, RunRequest};
 use crate::store::{PageRequest, Role, RunQuery, Snapshot, Tenant, TenantHealth, TenantSearch};
 
@@ -35,7 +36,11 @@ struct View {
     now: Instant,
     tenant: Tenant,
     health: TenantHealth,
+    /// The newest of everything.
+    last: Option<Snapshot>,
+    /// The newest of all kinds.
     snapshots: Vec<Snapshot>,
+    scopes: Scopes,
     policies: Vec<(String, i64)>,
     runs: Vec<Run>,
     chart: Chart,
@@ -98,9 +103,12 @@ async fn load(state: &AdminState, caller: &Principal, id: TenantId) -> Result<Vi
         store.ended_by_day(Some(tenant.workspace_id), Some(tenant.id), since),
     )?;
     let health = found.items.into_iter().next().ok_or_else(|| Problem::not_found(Missing::Tenant))?;
+    let scopes = Scopes::load(state, &snapshots.items).await?;
     Ok(View {
         now,
+        last: last(state, &snapshots.items, &scopes, &health).await?,
         health,
+        scopes,
         permissions: Permissions::learnt(&snapshots.items, &restores.items),
         snapshots: snapshots.items,
         policies,
@@ -108,6 +116,25 @@ async fn load(state: &AdminState, caller: &Principal, id: TenantId) -> Result<Vi
         chart: Chart::until(now, Bucket::Day, DAYS, &days),
         tenant,
     })
+}
+
+/// The newest snapshot of everything: of those at hand, or what the newest complete fetch has made.
+async fn last(
+    state: &AdminState,
+    newest: &[Snapshot],
+    scopes: &Scopes,
+    health: &TenantHealth,
+) -> Result<Option<Snapshot>, Problem> {
+    if let Some(found) = newest.iter().find(|snapshot| scopes.is_everything(snapshot)) {
+        return Ok(Some(found.clone()));
+    }
+    let Some((run, _)) = health.fetched else { return Ok(None) };
+    let run = state.store.run(run).await?;
+    let made = run.and_then(|run| run.context.get("snapshot_id").and_then(Value::as_i64));
+    match made {
+        Some(id) => Ok(state.store.snapshot(SnapshotId(id)).await?),
+        None => Ok(None),
+    }
 }
 
 /// What runs have learnt of the application's permissions: nothing is asked here.
@@ -166,8 +193,8 @@ fn content(view: &View, visit: &Visit) -> Markup {
             div.actions {
                 @if visit.may(Role::Operator) {
                     (forms::button(visit, &format!("/tenants/{}/fetch", tenant.id), "Fetch now", "primary"))
-                    @if let Some(snapshot) = view.snapshots.first() {
-                        (forms::button(visit, &format!("/snapshots/{}/drift", snapshot.id), "What has changed?", ""))
+                    @if let Some(snapshot) = &view.last {
+                        (forms::button(visit, &format!("/snapshots/{}/drift", snapshot.id), "Fetch and compare", ""))
                     }
                     a.button href={ "/restore?tenant=" (tenant.id) } { "Restore…" }
                 }
@@ -184,7 +211,7 @@ fn facts(view: &View) -> Markup {
     let TenantHealth { fetched, failing, open, .. } = &view.health;
     html! {
         section.panel aria-labelledby="about" {
-            header { h2 #about { "How it is" } }
+            header { h2 #about { "About" } }
             div.body {
                 dl.facts {
                     dt { "Fetched" }
@@ -215,7 +242,7 @@ fn facts(view: &View) -> Markup {
 fn permissions(known: &Permissions, now: Instant) -> Markup {
     let line = |tone, word, name: &str, at: Instant| {
         html! {
-            li { div.line { (badges::badge(tone, word)) code.wrap { (name) } span.muted.end { (times::relative(at, now)) } } }
+            li { div.permission { (badges::badge(tone, word)) code.wrap { (name) } span.muted { (times::relative(at, now)) } } }
         }
     };
     html! {
@@ -241,13 +268,13 @@ fn last_snapshot(view: &View) -> Markup {
         section.panel aria-labelledby="last" {
             header {
                 h2 #last { "Last snapshot" }
-                @if let Some(snapshot) = view.snapshots.first() {
-                    div.actions { a href={ "/snapshots/" (snapshot.id) } { "Open #" (snapshot.id) } }
+                @if let Some(snapshot) = &view.last {
+                    div.actions { a href={ "/snapshots/" (snapshot.id) } { "Open snapshot " (snapshot.id) } }
                 }
             }
-            @match view.snapshots.first() {
-                Some(snapshot) => (covered(snapshot, view.now)),
-                None => (notes::empty("Nothing read yet", html! { p { "A fetch reads the tenant's policies and whom they are assigned to." } })),
+            @match &view.last {
+                Some(snapshot) => (snapshots::covered(snapshot, &view.scopes, view.now)),
+                None => (notes::empty("Not read as a whole yet", html! { p { "A fetch reads the tenant's policies and whom they are assigned to." } })),
             }
         }
     }
@@ -255,13 +282,13 @@ fn last_snapshot(view: &View) -> Markup {
 
 fn history(view: &View) -> Markup {
     html! {
-        @if view.snapshots.len() > 1 {
+        @if view.snapshots.len() > 1 || view.last.is_none() && !view.snapshots.is_empty() {
             section.panel aria-labelledby="snapshots" {
                 header {
                     h2 #snapshots { "Snapshots" }
                     div.actions { a href={ "/tenants/" (view.tenant.id) "/snapshots" } { "All snapshots" } }
                 }
-                (snapshots::table(&view.snapshots, view.now))
+                (snapshots::table(&view.snapshots, &view.scopes, view.now))
             }
         }
     }
@@ -270,27 +297,8 @@ fn history(view: &View) -> Markup {
 fn over_time(view: &View) -> Markup {
     html! {
         section.panel aria-labelledby="over-time" {
-            header { h2 #over-time { "Runs of 30 days" } }
+            header { h2 #over-time { "Runs of the last 30 days" } }
             div.body { (view.chart) }
-        }
-    }
-}
-
-/// What a snapshot has read, in a line; the types one by one for who wants them, at once where one was not read.
-fn covered(snapshot: &Snapshot, now: Instant) -> Markup {
-    let not_read = snapshot.coverage.values().filter(|coverage| !snapshots::is_whole(coverage)).count();
-    html! {
-        div.body {
-            p {
-                (snapshots::whole(snapshot)) " " (figures::counted(snapshots::read(snapshot), "policy", "policies"))
-                " of " (figures::counted(snapshot.coverage.len() as u64, "type", "types")) ", "
-                (times::relative(snapshot.created_at, now)) ". "
-                @if not_read > 0 { strong { (figures::counted(not_read as u64, "type", "types")) " not read completely." } }
-            }
-        }
-        details.more open[not_read > 0] {
-            summary { "Type by type" }
-            (snapshots::coverage(&snapshot.coverage))
         }
     }
 }
@@ -340,7 +348,7 @@ fn runs(view: &View) -> Markup {
                             div.line {
                                 (badges::run(run))
                                 a.id href={ "/runs/" (run.id) } { "#" (run.id) }
-                                span { (run.operation) }
+                                span { (words::kind(run)) }
                                 span.muted.end { (times::relative(run.created_at, view.now)) }
                             }
                         }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::layout::{self, Tab};
-use super::parts::{forms, health, links, notes, times};
+use super::parts::{figures, forms, health, links, notes, times};
 use super::{Html, Visit};
 use crate::admin::AdminState;
 use crate::admin::auth::Viewer;
@@ -84,13 +84,13 @@ fn table(view: &Tenants) -> Markup {
     html! {
         table.table.cards {
             caption.hidden-visually { "Tenants by name" }
-            thead { tr { th scope="col" { "Tenant" } th scope="col" { "Health" } th scope="col" { "Fetched" } th scope="col" { "Failing since" } th scope="col" { "Open run" } } }
+            thead { tr { th scope="col" { "Tenant" } th scope="col" { "Health" } th scope="col" { "Fetched" } th scope="col" { "Last failure" } th scope="col" { "Open run" } } }
             tbody { @for tenant in &view.page.items { (row(tenant, view.now)) } }
         }
         @let next = view.page.next_cursor.as_deref().map(|cursor| address(view, Some(cursor)));
         @if next.is_some() || !view.is_first {
             nav.pager aria-label="Parts of the list" {
-                span.where { (view.page.items.len()) " tenants, by name" }
+                span.where { (figures::counted(view.page.items.len() as u64, "tenant", "tenants")) ", by name" }
                 @if !view.is_first { a.button.small href=(address(view, None)) { "From the start" } }
                 @if let Some(next) = next { a.button.small rel="next" href=(next) { "Next →" } }
             }
@@ -110,7 +110,7 @@ fn row(tenant: &TenantHealth, now: Instant) -> Markup {
                     None => span.muted { "never" },
                 }
             }
-            td data-label="Failing since" class=[tenant.failing.is_none().then_some("none")] {
+            td data-label="Last failure" class=[tenant.failing.is_none().then_some("none")] {
                 @if let Some((id, at, code)) = tenant.failing {
                     a href={ "/runs/" (id) } { (times::relative(at, now)) }
                     @if let Some(code) = code { " " span.code { (code) } }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_that_fails_says_since_when_and_why() {
+    fn a_tenant_that_fails_says_when_and_why() {
         let view = view(Vec::new(), Some("a&b"));
         let tenant = TenantHealth {
             id: TenantId(4),

@@ -119,7 +119,7 @@
     fetching = true;
     lastFetch = performance.now();
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
+      const answer = await fetch(location.href, { headers: { accept: "text/html", "x-atlasd-refresh": "1" }, credentials: "same-origin" });
       if (answer.redirected && new URL(answer.url).pathname === "/login") return void location.assign(answer.url);
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -218,8 +218,6 @@
     tick();
     setInterval(tick, 5000);
     document.querySelectorAll("form[data-theme-form]").forEach(look);
-    const here = document.querySelector(".side nav [aria-current]");
-    if (here && here.offsetLeft > innerWidth / 2) here.closest("nav").scrollLeft = here.offsetLeft - innerWidth / 2;
     shown = document.getElementById("live");
     if (shown) {
       say("lost", "Connecting");
@@ -241,14 +239,16 @@
     if (!event.target.matches("form[data-filter]")) return;
     for (const field of event.target.elements) if (field.name && field.value === "") field.disabled = true;
   });
-  addEventListener("pageshow", () => {
+  addEventListener("pageshow", (event) => {
+    // Out of the browser's cache of pages: the stream was closed when it was left, and what it shows is old.
+    if (event.persisted) return void location.reload();
     for (const field of document.querySelectorAll("form[data-filter] :disabled")) field.disabled = false;
   });
 
   document.addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest("input, select, textarea, [contenteditable]")) return;
-    const field = document.querySelector("form[data-filter] input, form[data-filter] select");
+    const field = document.querySelector("[data-filter] input:not([type=hidden]), [data-filter] select");
     if (field) {
       event.preventDefault();
       field.focus();

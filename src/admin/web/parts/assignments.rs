@@ -9,6 +9,7 @@ use crate::admin::AdminState;
 use crate::admin::problem::Problem;
 use crate::domain::assignment::{
     ALL_DEVICES_GROUP, ALL_USERS_GROUP, Assignment, AssignmentSet, Filter, FilterMode, SetDiff, Target,
+    is_pseudo_group,
 };
 use crate::domain::restore::Widening;
 use crate::ids::TenantId;
@@ -68,7 +69,7 @@ fn named(name: Option<&String>, id: &str) -> Markup {
 pub fn set(set: &AssignmentSet, names: &Names) -> Markup {
     html! {
         @if set.is_empty() {
-            span.muted { "assigned to nobody" }
+            span.muted { "nobody" }
         } @else {
             ul.assignments {
                 @for assignment in set.iter().take(SHOWN_MAX) { li { (one(assignment, names)) } }
@@ -94,6 +95,8 @@ fn whom(assignment: &Assignment, names: &Names) -> Markup {
     };
     html! {
         @match &assignment.target {
+            // All users and all devices can be named as groups, too: they reach as many.
+            Target::Group { group_id } if is_pseudo_group(group_id) => span.kind.all { (names.group(group_id)) },
             Target::Group { group_id } => { span.kind { "group" } " " (names.group(group_id)) },
             Target::ExclusionGroup { group_id } => { span.kind.not { "not group" } " " (names.group(group_id)) },
             Target::AllUsers => span.kind.all { "all users" },
@@ -126,7 +129,15 @@ fn rest(assignment: &Assignment) -> Markup {
     let extras: Vec<&str> = assignment.extras.keys().map(String::as_str).collect();
     html! {
         @if !extras.is_empty() { span.muted { ", with " (extras.join(", ")) } }
-        @if let Some(from) = &assignment.inherited_from { span.muted { ", from " (from) } }
+        @if let Some(from) = &assignment.inherited_from { span.muted { ", from " (origin(from)) } }
+    }
+}
+
+/// Where an assignment comes from, as Graph names it, in words.
+fn origin(source: &str) -> &str {
+    match source {
+        "policySets" => "a policy set",
+        other => other,
     }
 }
 
@@ -176,11 +187,20 @@ pub fn named_in(diff: &SetDiff) -> impl Iterator<Item = &Assignment> {
         .chain(diff.changed.iter().flat_map(|(before, after)| [before, after]))
 }
 
-/// The ways in which a change widens, called out; what is only added stands in the difference already.
+/// The ways in which a change would widen, called out; what is only added stands in the difference already.
 pub fn widening(widens: &[Widening]) -> Markup {
+    called_out(widens, "widens", widening_words)
+}
+
+/// [`widening`] of a change that has been made.
+pub fn widened(widens: &[Widening]) -> Markup {
+    called_out(widens, "widened", widened_words)
+}
+
+fn called_out(widens: &[Widening], word: &str, words: fn(Widening) -> &'static str) -> Markup {
     html! {
         @for way in widens.iter().filter(|way| **way != Widening::TargetAdded) {
-            p.widens { (badges::badge(Tone::Warn, "widens")) " " (widening_words(*way)) }
+            p.widens { (badges::badge(Tone::Warn, word)) " " (words(*way)) }
         }
     }
 }
@@ -191,6 +211,15 @@ const fn widening_words(way: Widening) -> &'static str {
         Widening::FilterLost => "A filter would be lost, or be another one: more devices would be reached.",
         Widening::GroupBecomesEverybody => "Groups would become everybody.",
         Widening::TargetAdded => "A target would be added.",
+    }
+}
+
+const fn widened_words(way: Widening) -> &'static str {
+    match way {
+        Widening::ExclusionLost => "A group that was excluded is reached.",
+        Widening::FilterLost => "A filter was lost, or is another one: more devices are reached.",
+        Widening::GroupBecomesEverybody => "Groups became everybody.",
+        Widening::TargetAdded => "A target was added.",
     }
 }
 
@@ -239,12 +268,12 @@ mod tests {
             "group &lt;Sales&gt; (required), without what filter Laptops matches"
         );
         assert_eq!(words(one(&to_group("g2"), &names())), "group g2");
-        assert_eq!(words(one(&to_group(ALL_USERS_GROUP), &names())), "group all users");
+        assert_eq!(words(one(&to_group(ALL_USERS_GROUP), &names())), "all users");
     }
 
     #[test]
     fn nobody_is_said_and_many_are_counted() {
-        assert_eq!(words(set(&AssignmentSet::default(), &names())), "assigned to nobody");
+        assert_eq!(words(set(&AssignmentSet::default(), &names())), "nobody");
         let many: Vec<_> = (0..20).map(|n| to_group(&format!("g{n:02}"))).collect();
         assert!(words(set(&AssignmentSet::new(many), &names())).ends_with("and 8 more"));
     }

@@ -1,5 +1,5 @@
-//! Runs over time: a bar per hour or day, what failed on top of what succeeded. The figures stand in a table below it,
-//! for who reads with the ears, and for who wants them exactly.
+//! Runs over time: a bar per hour or day, what failed on top of what succeeded, hatched, for who tells no red from green.
+//! The figures stand in a table below it, for who reads with the ears, and for who wants them exactly.
 
 use maud::{Markup, html};
 
@@ -8,11 +8,13 @@ use crate::store::Ended;
 
 /// The drawing's size, in its own units.
 const WIDTH: i64 = 720;
-const HEIGHT: i64 = 150;
+const HEIGHT: i64 = 168;
 /// Room below the bars for the words.
-const FOOT: i64 = 18;
+const FOOT: i64 = 28;
 /// Room above them for the largest figure.
-const TOP: i64 = 14;
+const TOP: i64 = 22;
+/// As many words as there is room for.
+const NAMED_MAX: i64 = 8;
 
 /// What one bar stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,13 @@ impl Bucket {
             Self::Day => "%-d %b",
         };
         self.begin(bucket).map(|at| at.to_utc().format(format).to_string()).unwrap_or_default()
+    }
+
+    const fn every(self) -> &'static str {
+        match self {
+            Self::Hour => "by hour, UTC",
+            Self::Day => "by day, UTC",
+        }
     }
 
     const fn column(self) -> &'static str {
@@ -91,8 +100,10 @@ impl maud::Render for Chart {
                 p.legend {
                     span.key.good {} "succeeded " strong { (succeeded) }
                     span.key.bad {} "failed " strong { (failed) }
+                    span { (self.bucket.every()) }
                 }
                 svg.bars viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(told) {
+                    (hatch())
                     (frame(most))
                     @for (index, bar) in self.bars.iter().enumerate() { (self.bar(index, *bar, most)) }
                 }
@@ -127,17 +138,33 @@ impl Chart {
         let width = (WIDTH * 100 * (index + 1) / count - left - 300).max(100);
         let floor = HEIGHT - FOOT;
         let (good, bad) = (height(bar.succeeded, most), height(bar.failed, most));
-        // As many words as there is room for.
-        let named = index % (count / 8).max(1) == 0;
+        let every = ((count + NAMED_MAX - 1) / NAMED_MAX).max(1);
+        let named = index % every == 0;
+        let odd = index / every % 2 == 1;
         html! {
             g {
                 title { (self.bucket.label(bar.bucket)) ": " (bar.succeeded) " succeeded, " (bar.failed) " failed" }
                 rect.hit x=(hundredths(left)) y=(TOP) width=(hundredths(width)) height=(floor - TOP) {}
                 @if good > 0 { rect.good x=(hundredths(left)) y=(floor - good) width=(hundredths(width)) height=(good) {} }
                 @if bad > 0 {
-                    rect.bad x=(hundredths(left)) y=(floor - good - bad) width=(hundredths(width)) height=(bad) {}
+                    @let (x, y, width) = (hundredths(left), floor - good - bad, hundredths(width));
+                    rect.bad x=(x) y=(y) width=(width) height=(bad) {}
+                    rect x=(x) y=(y) width=(width) height=(bad) fill={ "url(#" (HATCH) ")" } {}
                 }
-                @if named { text x=(hundredths(left)) y=(HEIGHT - 4) { (self.bucket.label(bar.bucket)) } }
+                @if named { text.odd[odd] x=(hundredths(left)) y=(HEIGHT - 6) { (self.bucket.label(bar.bucket)) } }
+            }
+        }
+    }
+}
+
+/// The name of the pattern that failed runs are drawn with.
+const HATCH: &str = "chart-hatch";
+
+fn hatch() -> Markup {
+    html! {
+        defs {
+            pattern id=(HATCH) width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
+                rect.hatch width="2" height="6" {}
             }
         }
     }
@@ -149,7 +176,7 @@ fn frame(most: i64) -> Markup {
     html! {
         @if most > 0 {
             line x1="0" x2=(WIDTH) y1=(TOP) y2=(TOP) {}
-            text x=(WIDTH) y=(TOP - 4) text-anchor="end" { (most) }
+            text x=(WIDTH) y=(TOP - 6) text-anchor="end" { (most) }
         }
         line x1="0" x2=(WIDTH) y1=(floor) y2=(floor) {}
     }
@@ -185,7 +212,24 @@ mod tests {
         assert_eq!((chart.bars.len(), chart.bars[0].bucket, chart.bars[23]), (24, last - 23, counted[0]));
         let text = chart.render().into_string();
         assert_eq!((text.matches("class=\"good\"").count(), text.matches("class=\"bad\"").count()), (1, 1));
-        assert!(text.contains("3 runs succeeded and 1 failed"), "{text}");
+        assert!(text.contains("3 runs succeeded and 1 failed") && text.contains("by hour, UTC"), "{text}");
+        assert_eq!(
+            text.matches("url(#chart-hatch)").count(),
+            1,
+            "what failed is told by more than its colour"
+        );
+    }
+
+    #[test]
+    fn no_chart_has_more_words_than_room() {
+        for (bucket, count) in [(Bucket::Hour, 24), (Bucket::Day, 7), (Bucket::Day, 30)] {
+            let text = Chart::until(now(), bucket, count, &[]).render().into_string();
+            let (all, odd) = (text.matches("<text").count(), text.matches("class=\"odd\"").count());
+            assert!(
+                (5..=8).contains(&all) && all - odd <= 4,
+                "{count}: {all}, {odd} of them left out on phones"
+            );
+        }
     }
 
     #[test]

@@ -27,12 +27,13 @@ fn at_depth(object: &Map<String, Value>, depth: usize) -> Markup {
 
 /// A key with its words apart.
 pub fn label(key: &str) -> String {
-    let words = key.replace('_', " ");
+    sentence(&key.replace('_', " "))
+}
+
+/// Words as a sentence begins.
+pub fn sentence(words: &str) -> String {
     let mut chars = words.chars();
-    match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => words,
-    }
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// One value.
@@ -42,7 +43,7 @@ pub fn value(value: &Value) -> Markup {
 
 fn shown(value: &Value, depth: usize) -> Markup {
     match value {
-        Value::Null => html! { span.muted { "none" } },
+        Value::Null => html! { span.muted { "not given" } },
         Value::Bool(true) => html! { "yes" },
         Value::Bool(false) => html! { "no" },
         Value::Number(number) => html! { (number) },
@@ -85,7 +86,7 @@ mod tests {
             panic!("an object");
         };
         let text = object(&context).into_string();
-        for words in ["Identity version", "Policy types", "Dry run", ">yes<", ">none<"] {
+        for words in ["Identity version", "Policy types", "Dry run", ">yes<", ">not given<"] {
             assert!(text.contains(words), "{words} in {text}");
         }
         assert!(!text.contains('{'), "{text}");

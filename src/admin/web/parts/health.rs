@@ -11,6 +11,9 @@ use crate::store::TenantHealth;
 /// From so many tenants on the squares are small.
 const MANY: usize = 120;
 
+/// LIMIT: tenants that are named beside a sign; the others are squares.
+const NAMED_MAX: usize = 3;
+
 /// How a tenant is now.
 pub fn of(tenant: &TenantHealth, now: Instant) -> Health {
     Health::of(tenant.fetched.map(|(_, at)| at), tenant.failing.is_some(), now)
@@ -71,6 +74,7 @@ pub fn map(tenants: &[TenantHealth], now: Instant) -> Markup {
                     span class={ "square " (class(health)) } aria-hidden="true" { (sign(health)) }
                     strong { (count(health)) } " " (health.word())
                     span.muted { " " (health.meaning()) }
+                    @if matches!(health, Health::Failing | Health::Stale) { (named(&sorted, health)) }
                 }
             }
         }
@@ -84,6 +88,21 @@ pub fn map(tenants: &[TenantHealth], now: Instant) -> Markup {
             }
         }
         span #after-map tabindex="-1" {}
+    }
+}
+
+/// The first tenants that are so, by name: whoever looks for trouble wants to know whose it is.
+fn named(sorted: &[(Health, &TenantHealth)], wanted: Health) -> Markup {
+    let mut tenants = sorted.iter().filter(|(health, _)| *health == wanted).map(|(_, tenant)| tenant);
+    html! {
+        span {
+            @for (index, tenant) in tenants.by_ref().take(NAMED_MAX).enumerate() {
+                @if index > 0 { ", " }
+                a href={ "/tenants/" (tenant.id) } { (tenant.name) }
+            }
+            @let others = tenants.count();
+            @if others > 0 { " and " (others) " more" }
+        }
     }
 }
 
@@ -134,6 +153,14 @@ mod tests {
         assert!(text.contains("href=\"/tenants/2\"") && text.contains("square failing open"), "{text}");
         assert!(text.find("/tenants/2") < text.find("/tenants/1"), "the worst first: {text}");
         assert!(!text.contains("<T1>"), "names are escaped: {text}");
+    }
+
+    #[test]
+    fn who_fails_is_named_and_who_is_fresh_is_counted() {
+        let fails = |id| TenantHealth { failing: Some((RunId(8), now(), None)), ..tenant(id) };
+        let text = map(&[tenant(1), fails(2), fails(3), fails(4), fails(5)], now()).into_string();
+        assert!(text.contains(">&lt;T2&gt;</a>") && text.contains(" and 1 more"), "{text}");
+        assert!(!text.contains(">&lt;T1&gt;</a>"), "{text}");
     }
 
     #[test]

@@ -26,6 +26,19 @@ pub fn relative(at: Instant, now: Instant) -> Markup {
     html! { time datetime=(at) title=(words(at)) data-rel="ago" { (relative_words(at, now)) } }
 }
 
+/// The time itself, and how long ago that is: where one decides by it.
+pub fn dated(when: Instant, now: Instant) -> Markup {
+    html! { (at(when)) " " span.muted { "(" (relative(when, now)) ")" } }
+}
+
+/// The time itself to the minute, and below it how long ago that is: for a column that says that its times are UTC.
+pub fn in_a_column(when: Instant, now: Instant) -> Markup {
+    html! {
+        time.nowrap datetime=(when) title=(words(when)) { (when.to_utc().format("%Y-%m-%d %H:%M").to_string()) }
+        div.muted.small { (relative(when, now)) }
+    }
+}
+
 /// How long since, for what has not ended.
 pub fn running_since(at: Instant, now: Instant) -> Markup {
     html! { time datetime=(at) title={ "since " (words(at)) } data-rel="for" { (span(now - at)) } }

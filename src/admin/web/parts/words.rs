@@ -1,8 +1,9 @@
 //! Words of the ledger as people say them.
 
 use crate::domain::counts::{CountKey, Counts};
+use crate::domain::failure::Failure;
 use crate::domain::operation::Operation;
-use crate::domain::run::{Run, Status};
+use crate::domain::run::{Outcome, Run, Status};
 
 use super::figures::{count, counted};
 
@@ -21,10 +22,22 @@ pub fn is_dry(run: &Run) -> bool {
     [inputs, run.context.get("dry_run")].into_iter().flatten().any(|flag| flag == true)
 }
 
+/// Whether a run writes to its tenant: a restore that is no plan.
+pub fn writes(run: &Run) -> bool {
+    run.operation == Operation::Restore && !is_dry(run)
+}
+
 /// What a run is: its operation, and whether it plans only.
 pub fn kind(run: &Run) -> String {
     let word = operation(run.operation);
     if is_dry(run) { format!("{word} (dry run)") } else { word.to_owned() }
+}
+
+/// A failure's message, with what people call the policy type that it begins with.
+pub fn message(failure: &Failure) -> String {
+    let message = failure.message();
+    let (subject, rest) = message.split_at(message.find([' ', ':']).unwrap_or(message.len()));
+    format!("{}{rest}", super::snapshots::label(subject))
 }
 
 /// What a run came to, in a few words; empty where there is nothing to tell yet.
@@ -45,6 +58,10 @@ pub fn result(run: &Run) -> String {
             some(CountKey::Updated, "changed");
             some(CountKey::Deleted, "gone");
             some(CountKey::Failed, "not read");
+            // A type whose list was refused has no policies to count.
+            if run.outcome == Outcome::Failed && n(CountKey::Failed) == 0 {
+                words.push("not all types read".to_owned());
+            }
             let all = counted(n(CountKey::Total), "policy", "policies");
             if words.is_empty() {
                 format!("{all}, no change")
@@ -55,7 +72,12 @@ pub fn result(run: &Run) -> String {
         Operation::Restore => {
             some(CountKey::Updated, "written");
             some(CountKey::Skipped, "as wanted");
-            some(CountKey::Failed, "failed");
+            some(CountKey::Failed, if is_dry(run) { "left alone" } else { "failed" });
+            // What a plan would write is counted nowhere: it is what is left.
+            let left = n(CountKey::Total).saturating_sub(n(CountKey::Skipped) + n(CountKey::Failed));
+            if is_dry(run) && run.outcome == Outcome::Succeeded && left > 0 {
+                words.insert(0, format!("{} to be written", count(left)));
+            }
             let all = counted(n(CountKey::Total), "policy", "policies");
             if words.is_empty() { all } else { format!("{all}: {}", words.join(", ")) }
         }
@@ -73,6 +95,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::failure::Code;
     use crate::domain::run::fixture;
 
     fn ended(operation: Operation, counts: serde_json::Value) -> String {
@@ -95,6 +118,32 @@ mod tests {
         );
         assert_eq!(ended(Operation::Reconcile, json!({"total": 4})), "nothing to repair");
         assert_eq!(ended(Operation::Fetch, json!({})), "");
+    }
+
+    #[test]
+    fn a_message_names_its_policy_type_as_people_do() {
+        let told = |text: &str| message(&Failure::new(Code::GraphForbidden, text));
+        let label = super::super::snapshots::label("mobileApp");
+        assert_ne!(label, "mobileApp");
+        assert_eq!(told("mobileApp needs more"), format!("{label} needs more"));
+        assert_eq!(told("mobileApp: no"), format!("{label}: no"));
+        assert_eq!((told("it failed").as_str(), told("").as_str()), ("it failed", ""));
+    }
+
+    #[test]
+    fn a_result_does_not_contradict_the_outcome() {
+        let mut run = fixture(Status::Completed);
+        run.summary_counts = Counts::normalise(&json!({"total": 29, "created": 29}));
+        run.outcome = Outcome::Failed;
+        assert_eq!(result(&run), "29 policies: 29 new, not all types read");
+        run.operation = Operation::Restore;
+        run.summary_counts = Counts::normalise(&json!({"total": 1, "failed": 1}));
+        assert_eq!(result(&run), "1 policy: 1 failed");
+        run.context.insert("inputs".to_owned(), json!({"dry_run": true}));
+        assert_eq!(result(&run), "1 policy: 1 left alone");
+        run.summary_counts = Counts::normalise(&json!({"total": 9, "skipped": 6, "failed": 1}));
+        run.outcome = Outcome::Succeeded;
+        assert_eq!(result(&run), "9 policies: 2 to be written, 6 as wanted, 1 left alone");
     }
 
     #[test]

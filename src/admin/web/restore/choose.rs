@@ -1,4 +1,5 @@
-//! The second step: which policies of a snapshot, and which groups stand for which. Its form asks for a plan.
+//! The second step: which policies of a snapshot, and which groups stand for which. Its form asks for a plan, or for
+//! another part of the list: then all that is chosen so far stays chosen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Step, inputs, steps};
 use crate::admin::AdminState;
-use crate::admin::auth::{Operator, Viewer};
+use crate::admin::auth::{Operator, Principal, Viewer};
 use crate::admin::body::{self, Query};
 use crate::admin::problem::Problem;
 use crate::admin::runs::visible_run;
@@ -19,7 +20,7 @@ use crate::admin::tenants::visible_tenant;
 use crate::admin::verdict;
 use crate::admin::web::layout::{self, Tab};
 use crate::admin::web::parts::assignments::Names;
-use crate::admin::web::parts::{forms, notes, snapshots, times, verdicts};
+use crate::admin::web::parts::{figures, forms, notes, snapshots, times, verdicts};
 use crate::admin::web::policies::name;
 use crate::admin::web::{Html, Visit};
 use crate::clock::Instant;
@@ -44,6 +45,32 @@ pub(in crate::admin::web) struct ChooseQuery {
     plan: Option<String>,
 }
 
+/// What is chosen so far.
+#[derive(Debug, Default)]
+struct Chosen {
+    /// Those that are ticked count, not all of the snapshot.
+    some: bool,
+    policies: BTreeSet<String>,
+    groups: BTreeMap<String, String>,
+    merge: bool,
+    /// It comes from a plan: the groups are what is looked for.
+    planned: bool,
+}
+
+impl Chosen {
+    /// What a plan chose.
+    fn by(plan: RestoreInputs) -> Self {
+        let groups = plan.group_map.iter().map(|(from, to)| (from.to_string(), to.to_string()));
+        Self {
+            some: plan.policy_ids.is_some(),
+            groups: groups.collect(),
+            policies: plan.policy_ids.unwrap_or_default(),
+            merge: plan.mode == RestoreMode::Merge,
+            planned: true,
+        }
+    }
+}
+
 /// What the page shows.
 struct View {
     now: Instant,
@@ -52,7 +79,30 @@ struct View {
     search: PolicySearch,
     page: Page<AssignedPolicy>,
     names: Names,
-    plan: Option<(RunId, RestoreInputs)>,
+    chosen: Chosen,
+}
+
+impl View {
+    async fn load(
+        state: &AdminState,
+        caller: &Principal,
+        snapshot: SnapshotId,
+        search: PolicySearch,
+        chosen: Chosen,
+    ) -> Result<Self, Problem> {
+        let snapshot = visible_snapshot(state, caller, snapshot).await?;
+        let tenant = visible_tenant(state, caller, snapshot.tenant_id).await?;
+        let request = PageRequest { limit: state.config().http.page_max, cursor: None };
+        let page = state.store.searched_items(snapshot.id, search.clone(), request).await?;
+        let named = page.items.iter().flat_map(|policy| policy.assignments.iter());
+        let names = Names::load(state, tenant.id, named).await?;
+        Ok(Self { now: state.store.now().await?, snapshot, tenant, search, page, names, chosen })
+    }
+
+    fn shown(&self, visit: &Visit) -> Html {
+        let title = format!("Restore snapshot {} of {}", self.snapshot.id, self.tenant.name);
+        Html(layout::page(visit.shell(&title, Tab::Restore), content(self, visit)))
+    }
 }
 
 /// Shows the form.
@@ -68,21 +118,33 @@ pub(in crate::admin::web) async fn show(
     let id: Option<SnapshotId> = body::parameter("snapshot", query.snapshot.as_deref(), number)?;
     let id =
         id.ok_or_else(|| Problem::invalid("snapshot", "expected the number of a snapshot, found none"))?;
-    let snapshot = visible_snapshot(&state, &caller.0, id).await?;
-    let tenant = visible_tenant(&state, &caller.0, snapshot.tenant_id).await?;
     let plan: Option<RunId> = body::parameter("plan", query.plan.as_deref(), number)?;
-    let plan = match plan {
-        Some(id) => inputs(&visible_run(&state, &caller.0, id).await?).map(|inputs| (id, inputs)),
-        None => None,
+    let chosen = match plan {
+        Some(plan) => {
+            inputs(&visible_run(&state, &caller.0, plan).await?).map(Chosen::by).unwrap_or_default()
+        }
+        None => Chosen::default(),
     };
     let given = |field: Option<String>| field.filter(|text| !text.is_empty());
     let search = PolicySearch { policy_type: given(query.r#type), name: given(query.name) };
-    let request = PageRequest { limit: state.config().http.page_max, cursor: None };
-    let page = state.store.searched_items(snapshot.id, search.clone(), request).await?;
-    let named = page.items.iter().flat_map(|policy| policy.assignments.iter());
-    let names = Names::load(&state, tenant.id, named).await?;
-    let view = View { now: state.store.now().await?, snapshot, tenant, search, page, names, plan };
-    Ok(Html(layout::page(visit.shell("Restore: choose", Tab::Restore), content(&view, &visit))))
+    let view = View::load(&state, &caller.0, id, search, chosen).await?;
+    Ok(view.shown(&visit))
+}
+
+/// Shows another part of the list, with all that the form says kept. It comes as a post because ticks of a whole
+/// snapshot are longer than addresses may be; it changes nothing.
+#[post("/restore/new")]
+pub(in crate::admin::web) async fn narrow(
+    caller: Operator,
+    visit: Visit,
+    state: web::Data<AdminState>,
+    form: Posted<Vec<(String, String)>>,
+) -> Result<Html, Problem> {
+    let Choice { snapshot, some, policies, groups, mode, search } = Choice::read(form.0)?;
+    let chosen =
+        Chosen { some, policies, groups, merge: mode == RestoreMode::Merge.as_str(), planned: false };
+    let view = View::load(&state, &caller.0, snapshot, search, chosen).await?;
+    Ok(view.shown(&visit))
 }
 
 fn content(view: &View, visit: &Visit) -> Markup {
@@ -93,36 +155,35 @@ fn content(view: &View, visit: &Visit) -> Markup {
             h1 { "What to restore" }
             p.lead {
                 "To " strong { (tenant.name) } ", from " a href={ "/snapshots/" (snapshot.id) } { "snapshot " (snapshot.id) }
-                " (" (snapshots::kind(snapshot)) " " (times::relative(snapshot.created_at, view.now)) ")."
+                ", " (snapshots::kind(snapshot)) " " (times::dated(snapshot.created_at, view.now)) "."
             }
         }
         (steps(Step::Choose))
-        section.panel aria-label="Search the snapshot" { (filters(view)) }
         @if visit.may(Role::Operator) {
             (form(view, visit))
         } @else {
-            (notes::empty("Only to look at", html! { p { "This token may not ask for runs: a plan needs the role operator." } }))
+            section.panel aria-label="Only to look at" {
+                (notes::empty("Only to look at", html! { p { "This token may not ask for runs: a plan needs the role operator." } }))
+            }
         }
     }
 }
 
+/// Which part of the list is shown. Its button stands in the form, so that what is ticked goes along and comes back.
 fn filters(view: &View) -> Markup {
     let types: Vec<_> =
         view.snapshot.coverage.keys().map(|key| (key.clone(), snapshots::label(key).to_owned())).collect();
     html! {
-        form.filters method="get" action="/restore/new" data-filter role="search" {
-            input type="hidden" name="snapshot" value=(view.snapshot.id);
-            @if let Some((plan, _)) = &view.plan { input type="hidden" name="plan" value=(plan); }
+        div.filters role="search" aria-label="Search the snapshot" data-filter {
             (forms::select("type", "Type", "All types", &types, view.search.policy_type.as_deref()))
             (forms::text("name", "Name", view.search.name.as_deref(), "part of the name"))
-            div.actions { button { "Filter" } }
+            div.actions { button formaction={ "/restore/new?snapshot=" (view.snapshot.id) } { "Filter" } }
         }
     }
 }
 
 fn form(view: &View, visit: &Visit) -> Markup {
-    let chosen = view.plan.as_ref().and_then(|(_, inputs)| inputs.policy_ids.as_ref());
-    let merge = view.plan.as_ref().is_some_and(|(_, inputs)| inputs.mode == RestoreMode::Merge);
+    let Chosen { some, merge, .. } = view.chosen;
     html! {
         form.choice method="post" action="/restore/plan" {
             (forms::csrf(visit))
@@ -133,28 +194,28 @@ fn form(view: &View, visit: &Visit) -> Markup {
                     fieldset {
                         legend { "How many" }
                         label.check {
-                            input type="radio" name="scope" value="all" checked[chosen.is_none()];
-                            "All policies of the snapshot"
+                            input type="radio" name="scope" value="all" checked[!some];
+                            (all_of(&view.snapshot))
                         }
                         label.check {
-                            input type="radio" name="scope" value="some" checked[chosen.is_some()];
-                            "Those that are ticked below"
+                            input type="radio" name="scope" value="some" checked[some];
+                            "Those that I tick"
                         }
                     }
-                    (picks(view, chosen))
+                    div.picking { (filters(view)) (picks(view)) }
                 }
             }
             (groups(view))
             section.panel aria-labelledby="mode" {
-                header { h2 #mode { "What is there besides" } }
+                header { h2 #mode { "What was assigned since the snapshot" } }
                 div.body.choice {
                     label.check {
                         input type="radio" name="mode" value="exact" checked[!merge];
-                        "Exactly as in the snapshot: what was assigned since goes"
+                        "Remove it: exactly as in the snapshot"
                     }
                     label.check {
                         input type="radio" name="mode" value="merge" checked[merge];
-                        "Merge: what was assigned since stays"
+                        "Keep it: merge"
                     }
                 }
             }
@@ -166,13 +227,25 @@ fn form(view: &View, visit: &Visit) -> Markup {
     }
 }
 
-fn picks(view: &View, chosen: Option<&BTreeSet<String>>) -> Markup {
-    let is_chosen = |id: &str| chosen.is_some_and(|ids| ids.contains(id));
+fn all_of(snapshot: &Snapshot) -> String {
+    match snapshots::read(snapshot) {
+        0 => "All policies of the snapshot".to_owned(),
+        1 => "The one policy of the snapshot".to_owned(),
+        many => format!("All {} policies of the snapshot", figures::count(many)),
+    }
+}
+
+fn picks(view: &View) -> Markup {
+    let chosen = &view.chosen.policies;
     let shown: BTreeSet<&str> = view.page.items.iter().map(|policy| policy.policy_id.as_str()).collect();
+    let hidden: Vec<_> = chosen.iter().filter(|id| !shown.contains(id.as_str())).collect();
     html! {
         // What was chosen before and does not stand in this part of the list stays chosen.
-        @for id in chosen.into_iter().flatten().filter(|id| !shown.contains(id.as_str())) {
-            input type="hidden" name="policy" value=(id);
+        @for id in &hidden { input type="hidden" name="policy" value=(id); }
+        p.muted.small {
+            (figures::counted(view.page.items.len() as u64, "policy", "policies")) " shown"
+            @if !hidden.is_empty() { ", " (figures::count(hidden.len() as u64)) " ticked that are not shown" }
+            "."
         }
         @if view.page.items.is_empty() {
             p.muted { "The snapshot has no policy of this type and name." }
@@ -182,11 +255,12 @@ fn picks(view: &View, chosen: Option<&BTreeSet<String>>) -> Markup {
                     li {
                         label.check {
                             input type="checkbox" name="policy" value=(policy.policy_id)
-                                checked[is_chosen(&policy.policy_id)];
+                                checked[chosen.contains(&policy.policy_id)];
                             span {
                                 (name(&policy.name, &policy.policy_id)) " "
                                 span.muted.small {
-                                    (snapshots::label(&policy.policy_type)) ", " (policy.assignments.len()) " assignments"
+                                    (snapshots::label(&policy.policy_type)) ", "
+                                    (figures::counted(policy.assignments.len() as u64, "assignment", "assignments"))
                                 }
                             }
                         }
@@ -203,59 +277,64 @@ fn picks(view: &View, chosen: Option<&BTreeSet<String>>) -> Markup {
 /// A field for each group that the shown policies are assigned to. Open where the groups are of another directory, or
 /// where a plan has mapped some.
 fn groups(view: &View) -> Markup {
-    let mapped: BTreeMap<String, String> = view
-        .plan
-        .iter()
-        .flat_map(|(_, inputs)| &inputs.group_map)
-        .map(|(from, to)| (from.to_string(), to.to_string()))
-        .collect();
+    let mapped = &view.chosen.groups;
     let of_policies = view.page.items.iter().flat_map(|policy| policy.assignments.iter());
-    let mut ids: BTreeSet<String> = of_policies
+    let others: BTreeSet<&str> = of_policies
         .flat_map(|assignment| assignment.target.group_ids())
-        .filter(|id| !is_pseudo_group(id))
-        .map(str::to_owned)
+        .filter(|id| !is_pseudo_group(id) && !mapped.contains_key(*id))
         .collect();
-    ids.extend(mapped.keys().cloned());
-    let open = view.snapshot.source_tenant.is_some() || !mapped.is_empty() || view.plan.is_some();
+    // Those that are mapped first, and all of them: a field that is left out would undo its mapping.
+    let ids: Vec<&str> = mapped.keys().map(String::as_str).chain(others).collect();
+    let open = view.snapshot.source_tenant.is_some() || !mapped.is_empty() || view.chosen.planned;
     html! {
         details.panel open[open] {
-            summary { div.line { h2 { "Groups" } span.muted { "map " (ids.len()) " groups to others of the tenant" } } }
+            summary {
+                h2 { "Groups" }
+                span.muted { "map " (figures::counted(ids.len() as u64, "group", "groups")) " to others of the tenant" }
+            }
             div.body.choice {
                 p.muted {
                     "A field that is left empty keeps the group. A group that does not exist in the tenant stops its policies, and the plan says so."
                 }
-                @for id in ids.iter().take(GROUPS_MAX) {
+                @for id in ids.iter().take(GROUPS_MAX.max(mapped.len())) {
                     div.field {
                         label for={ "g-" (id) } { (view.names.group(id)) }
-                        input type="text" id={ "g-" (id) } name={ "map:" (id) } value=[mapped.get(id)]
+                        input type="text" id={ "g-" (id) } name={ "map:" (id) } value=[mapped.get(*id)]
                             placeholder="id of a group of this tenant" autocomplete="off" spellcheck="false";
                     }
                 }
-                @if ids.len() > GROUPS_MAX { p.muted { "Filter the policies to map further groups." } }
+                @if ids.len() > GROUPS_MAX { p.muted { "Filter the policies to map further groups; what is mapped stays." } }
             }
         }
     }
 }
 
 /// What the form says.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct Choice {
     snapshot: SnapshotId,
-    policies: Option<BTreeSet<String>>,
+    /// Those that are ticked count, not all of the snapshot.
+    some: bool,
+    policies: BTreeSet<String>,
     groups: BTreeMap<String, String>,
     mode: String,
+    /// What of the list is to be shown; it chooses nothing.
+    search: PolicySearch,
 }
 
 impl Choice {
     fn read(fields: Vec<(String, String)>) -> Result<Self, Problem> {
         let (mut snapshot, mut scope, mut mode) = (None, String::new(), String::new());
         let (mut policies, mut groups) = (BTreeSet::new(), BTreeMap::new());
+        let mut search = PolicySearch::default();
         for (field, value) in fields {
             match field.as_str() {
                 "snapshot" => snapshot = body::parameter("snapshot", Some(&value), "the number of an id")?,
                 "scope" => scope = value,
                 "mode" => mode = value,
                 "policy" => drop(policies.insert(value)),
+                "type" => search.policy_type = Some(value).filter(|text| !text.is_empty()),
+                "name" => search.name = Some(value).filter(|text| !text.is_empty()),
                 other => {
                     let Some(from) = other.strip_prefix("map:") else {
                         return Err(Problem::invalid(other, "expected a field of this form"));
@@ -269,27 +348,27 @@ impl Choice {
         }
         let snapshot = snapshot
             .ok_or_else(|| Problem::invalid("snapshot", "expected the number of a snapshot, found none"))?;
-        if scope == "some" && policies.is_empty() {
+        Ok(Self { snapshot, some: scope == "some", policies, groups, mode, search })
+    }
+
+    /// The inputs of a dry run.
+    fn inputs(&self) -> Result<Value, Problem> {
+        if self.some && self.policies.is_empty() {
             return Err(Problem::invalid(
                 "policy",
                 "expected at least one policy that is ticked, found none",
             ));
         }
-        Ok(Self { snapshot, policies: (scope == "some").then_some(policies), groups, mode })
-    }
-
-    /// The inputs of a dry run.
-    fn inputs(&self) -> Value {
-        json!({
+        Ok(json!({
             "snapshot_id": self.snapshot,
-            "policy_ids": self.policies,
+            "policy_ids": self.some.then_some(&self.policies),
             "group_map": self.groups,
             "mode": self.mode,
             "dry_run": true,
             // A plan writes nothing, and a plan that refuses what widens could not show it: the tick that allows it
             // belongs to the last look.
             "allow_widening": true,
-        })
+        }))
     }
 }
 
@@ -314,7 +393,7 @@ pub(in crate::admin::web) async fn submit(
     let snapshot = visible_snapshot(&state, &caller.0, choice.snapshot).await?;
     let by = caller.0.initiator();
     let limit = state.config().admission.context_bytes_max;
-    let request = request(snapshot.tenant_id, choice.inputs());
+    let request = request(snapshot.tenant_id, choice.inputs()?);
     let request = intake::run_request(&state.directory, &state.store, &by, request, limit).await?;
     let verdict = verdict::ask(&state, request).await?;
     Ok(verdicts::told(&verdict, "A plan").redirect(&format!("/restore/{}", verdicts::run_of(&verdict))))
@@ -323,6 +402,8 @@ pub(in crate::admin::web) async fn submit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::assignment::AssignmentSet;
+    use crate::ids::WorkspaceId;
 
     fn fields(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -340,14 +421,15 @@ mod tests {
             ("mode", "merge"),
         ]));
         let expected = json!({"snapshot_id": 5, "policy_ids": ["a", "b"], "group_map": {"g1": "g2"}, "mode": "merge", "dry_run": true, "allow_widening": true});
-        assert_eq!(choice.expect("a form of ours").inputs(), expected);
+        assert_eq!(choice.expect("a form of ours").inputs().expect("some are ticked"), expected);
     }
 
     #[test]
     fn all_policies_are_no_list_whatever_is_ticked() {
         let all =
             Choice::read(fields(&[("snapshot", "5"), ("scope", "all"), ("policy", "a"), ("mode", "exact")]));
-        assert_eq!(all.expect("a form of ours").policies, None);
+        let inputs = all.expect("a form of ours").inputs().expect("all of them");
+        assert_eq!(inputs["policy_ids"], Value::Null);
     }
 
     #[test]
@@ -358,7 +440,64 @@ mod tests {
             fields(&[("snapshot", "5"), ("scope", "some")]),
             fields(&[("snapshot", "5"), ("force", "yes")]),
         ] {
-            assert_eq!(Choice::read(odd.clone()).unwrap_err().code(), "request.invalid", "{odd:?}");
+            let refused = Choice::read(odd.clone()).and_then(|choice| choice.inputs());
+            assert_eq!(refused.unwrap_err().code(), "request.invalid", "{odd:?}");
+        }
+    }
+
+    fn view(chosen: Chosen, search: PolicySearch) -> View {
+        let snapshot = snapshots::sample();
+        let at = snapshot.created_at;
+        let policy = AssignedPolicy {
+            policy_type: "compliancePolicy".into(),
+            policy_id: "shown".into(),
+            name: "<Baseline>".into(),
+            assignments: AssignmentSet::default(),
+            snapshot_id: snapshot.id,
+            read_at: at,
+        };
+        let tenant = Tenant {
+            id: TenantId(3),
+            workspace_id: WorkspaceId(1),
+            workspace_slug: "w".into(),
+            external_id: uuid::Uuid::nil(),
+            name: "Contoso".into(),
+            cloud: "global".into(),
+            credential: "c".into(),
+            created_at: at,
+            updated_at: at,
+        };
+        let page = Page { items: vec![policy], next_cursor: None };
+        View { now: at, snapshot, tenant, search, page, names: Names::default(), chosen }
+    }
+
+    #[test]
+    fn what_is_chosen_stays_chosen_when_another_part_is_shown() {
+        let filtered = Choice::read(fields(&[
+            ("snapshot", "5"),
+            ("scope", "some"),
+            ("policy", "shown"),
+            ("policy", "elsewhere"),
+            ("map:g1", "g2"),
+            ("mode", "merge"),
+            ("type", ""),
+            ("name", "base"),
+        ]));
+        let Choice { some, policies, groups, search, .. } = filtered.expect("a form of ours");
+        assert_eq!((search.policy_type.as_deref(), search.name.as_deref()), (None, Some("base")));
+        let chosen = Chosen { some, policies, groups, merge: true, planned: false };
+        let visit = Visit::default();
+        let text = form(&view(chosen, search), &visit).into_string();
+        for kept in [
+            "type=\"hidden\" name=\"policy\" value=\"elsewhere\"",
+            "value=\"shown\" checked",
+            "name=\"map:g1\" value=\"g2\"",
+            "value=\"some\" checked",
+            "value=\"merge\" checked",
+            "1 ticked that are not shown",
+            "formaction=\"/restore/new?snapshot=5\"",
+        ] {
+            assert!(text.contains(kept), "{kept} in {text}");
         }
     }
 }

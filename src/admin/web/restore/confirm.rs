@@ -86,30 +86,34 @@ pub(in crate::admin::web) async fn show(
     let items = Items::load(&state, plan.tenant.id, plan.run.id, Some(ItemState::Planned)).await?;
     let guard = items.guard(state.config().restore.policies_max);
     let content = content(&plan, &items, guard, &visit);
-    Ok(Html(layout::page(visit.shell("Restore: confirm", Tab::Restore), content)))
+    let title = format!("Confirm plan {} of {}", plan.run.id, plan.tenant.name);
+    Ok(Html(layout::page(visit.shell(&title, Tab::Restore), content)))
 }
 
 fn content(plan: &Plan, items: &Items, guard: Option<&str>, visit: &Visit) -> Markup {
     let planned = items.count(ItemState::Planned);
-    let count = format!(
-        "{}{}",
-        if items.more { "more than " } else { "" },
-        figures::counted(planned as u64, "policy", "policies")
-    );
+    let is_empty = planned == 0 || !plan.has_ended_well();
+    let count = figures::counted(planned as u64, "policy", "policies");
     html! {
         div.head {
-            p.crumbs { a href="/restore" { "Restore" } " / " a href={ "/restore/" (plan.run.id) } { "Plan #" (plan.run.id) } }
-            h1 { "Write " (count) " to " (plan.tenant.name) "?" }
-            p.lead {
-                "This is exactly what will be written. A policy that somebody has changed since the plan was made is left alone."
+            p.crumbs { a href="/restore" { "Restore" } " / " a href={ "/restore/" (plan.run.id) } { "Plan " (plan.run.id) } }
+            @if is_empty {
+                h1 { "Nothing to confirm" }
+            } @else {
+                h1 { "Write " (count) " to " (plan.tenant.name) "?" }
+                p.lead {
+                    "This is exactly what will be written. A policy that somebody has changed since the plan was made is left alone."
+                }
             }
         }
         (steps(Step::Confirm))
-        @if planned == 0 || !plan.has_ended_well() {
-            (notes::empty("Nothing to confirm", html! {
-                p { "This plan writes nothing, has not ended, or has failed: its page says which." }
-                div.actions { a.button href={ "/restore/" (plan.run.id) } { "Back to the plan" } }
-            }))
+        @if is_empty {
+            section.panel aria-label="Nothing to confirm" {
+                (notes::empty("Nothing would be written", html! {
+                    p { "This plan writes nothing, has not ended, or has failed: its page says which." }
+                    div.actions { a.button href={ "/restore/" (plan.run.id) } { "Back to the plan" } }
+                }))
+            }
         } @else {
             section.panel aria-labelledby="writes" {
                 header { h2 #writes { "What will be written" } }
@@ -247,7 +251,8 @@ mod tests {
             shown(Outcome::Failed, vec![item(ItemState::Planned, vec![])]),
             shown(Outcome::Succeeded, vec![]),
         ] {
-            assert!(text.contains("Nothing to confirm") && !text.contains("<form"), "{text}");
+            assert!(text.contains("<h1>Nothing to confirm") && !text.contains("<form"), "{text}");
+            assert!(!text.contains("exactly what will be written") && !text.contains("Write 0"), "{text}");
         }
     }
 }

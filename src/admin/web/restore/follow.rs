@@ -13,7 +13,7 @@ use crate::admin::runs::visible_run;
 use crate::admin::tenants::visible_tenant;
 use crate::admin::web::layout::{self, Tab};
 use crate::admin::web::parts::badges::{self, Tone};
-use crate::admin::web::parts::{forms, notes, times};
+use crate::admin::web::parts::{figures, forms, notes, times, words};
 use crate::admin::web::{Html, Visit};
 use crate::clock::Instant;
 use crate::domain::failure::Code;
@@ -49,7 +49,8 @@ pub(in crate::admin::web) async fn show(
     let items = Items::load(&state, tenant.id, run.id, None).await?;
     let progress = (run.status == Status::Running).then(|| state.handle.progress(run.id)).flatten();
     let view = View { now: state.store.now().await?, inputs: inputs(&run), run, tenant, progress, items };
-    let title = format!("{} {}", if view.is_plan() { "Plan" } else { "Restore" }, view.run.id);
+    let kind = if view.is_plan() { "Plan" } else { "Restore" };
+    let title = format!("{kind} {} of {}", view.run.id, view.tenant.name);
     let events = format!("?run_id={}", view.run.id);
     let shell = visit.shell(&title, Tab::Restore).following(view.now, events);
     Ok(Html(layout::page(shell, content(&view, &visit))))
@@ -90,10 +91,12 @@ fn about(view: &View) -> Markup {
         @if let Some(inputs) = &view.inputs {
             ", from " a href={ "/snapshots/" (inputs.snapshot_id) } { "snapshot " (inputs.snapshot_id) }
             @match &inputs.policy_ids {
-                Some(ids) => { ", " (ids.len()) " chosen policies" },
+                Some(ids) => { ", " (figures::counted(ids.len() as u64, "chosen policy", "chosen policies")) },
                 None => ", all its policies",
             }
-            @if !inputs.group_map.is_empty() { ", " (inputs.group_map.len()) " groups mapped" }
+            @if !inputs.group_map.is_empty() {
+                ", " (figures::counted(inputs.group_map.len() as u64, "group", "groups")) " mapped"
+            }
             @if let Some(plan) = inputs.plan_run_id { ", by the plan of " a href={ "/restore/" (plan) } { "#" (plan) } }
         }
         ", asked for by " (view.run.initiator_name) " " (times::relative(view.run.created_at, view.now))
@@ -110,13 +113,24 @@ fn next(view: &View, visit: &Visit) -> Markup {
     html! {
         @if !view.run.is_active() && visit.may(Role::Operator) {
             @if view.is_plan() {
-                @if let Some(again) = again.filter(|_| !is_undo) { a.button href=(again) { "Choose and map anew" } }
+                @if let Some(again) = again.filter(|_| !is_undo) { (plan_again(view, &again)) }
                 @if view.has_succeeded() && view.items.count(ItemState::Planned) > 0 {
                     a.button.primary href={ "/restore/" (id) "/confirm" } { "Review and confirm" }
                 }
             } @else if view.items.count(ItemState::Verified) > 0 || view.items.count(ItemState::Failed) > 0 {
                 (forms::button(visit, &format!("/restore/{id}/undo"), "Plan the undo", ""))
             }
+        }
+    }
+}
+
+/// The way back to the choice; the way on, where the plan was made without what widens.
+fn plan_again(view: &View, to: &str) -> Markup {
+    let guarded = view.items.are_guarded();
+    let is_the_way_on = guarded && view.items.count(ItemState::Planned) == 0;
+    html! {
+        a.button.primary[is_the_way_on] href=(to) {
+            @if guarded { "Plan again, with what widens" } @else { "Change the choice" }
         }
     }
 }
@@ -160,7 +174,7 @@ fn ended(view: &View) -> Markup {
                         (stat("written", count(ItemState::Verified), false))
                     }
                     (stat("as wanted already", count(ItemState::Skipped), false))
-                    (stat(if view.is_plan() { "refused" } else { "failed or left alone" }, count(ItemState::Failed), true))
+                    (stat(if view.is_plan() { "left alone" } else { "failed or left alone" }, count(ItemState::Failed), true))
                 }
                 (verdict(view))
             }
@@ -170,8 +184,9 @@ fn ended(view: &View) -> Markup {
 
 /// The one sentence that matters.
 fn verdict(view: &View) -> Markup {
-    let guarded =
-        view.run.failure_summary.iter().any(|failure| failure.code == Code::AssignmentsGuardBlocked);
+    let in_summary = |code| view.run.failure_summary.iter().any(|failure| failure.code == code);
+    // A plan succeeds whatever the guard stops: then the code stands with the policies alone.
+    let guarded = view.items.are_guarded() || in_summary(Code::AssignmentsGuardBlocked);
     html! {
         @if view.items.lacks_groups() {
             (notes::note(Tone::Bad, html! {
@@ -183,7 +198,7 @@ fn verdict(view: &View) -> Markup {
             (notes::note(Tone::Warn, html! {
                 strong { "Part of it widens." }
                 @if guarded {
-                    p.why { "Policies would reach more than they do now. This plan was made without allowing that, and leaves them alone: choose anew to look at one that shows them." }
+                    p.why { "Policies would reach more than they do now. This plan was made without allowing that, and leaves them alone. Plan again to have them in it: nothing is written before you have confirmed it." }
                 } @else {
                     p.why { "Policies would reach more than they do now. It is marked below, and has to be allowed when you confirm." }
                 }
@@ -196,11 +211,11 @@ fn verdict(view: &View) -> Markup {
             @if view.items.count(ItemState::Failed) == 0 {
                 (notes::note(Tone::Good, html! { strong { "Nothing to write:" } " everything is as the snapshot has it." }))
             } @else {
-                (notes::note(Tone::Warn, html! { strong { "Nothing can be written:" } " what stands in the way is said policy by policy." }))
+                (notes::note(Tone::Warn, html! { strong { "This plan writes nothing:" } " what stands in the way is said policy by policy." }))
             }
         }
         @for failure in &view.run.failure_summary {
-            p.wrap { span.code { (failure.code) } " " (failure.message()) }
+            p.wrap { span.code { (failure.code) } " " (words::message(failure)) }
         }
     }
 }
@@ -224,7 +239,7 @@ mod tests {
 
     use serde_json::{Map, json};
 
-    use super::super::items::tests::{item, items as some};
+    use super::super::items::tests::{item, items as some, stopped_by_the_guard};
     use super::*;
     use crate::admin::auth::Principal;
     use crate::admin::samples;
@@ -272,9 +287,17 @@ mod tests {
         let refused = item(ItemState::Failed, vec![Widening::FilterLost]);
         let text = content(&view(true, vec![refused]), &visit(Role::Operator)).into_string();
         assert!(
-            text.contains("Nothing can be written") && !text.contains("as the snapshot has it"),
+            text.contains("This plan writes nothing") && !text.contains("as the snapshot has it"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_plan_that_the_guard_emptied_leads_to_one_that_shows_what_widens() {
+        let stopped = stopped_by_the_guard(Widening::GroupBecomesEverybody);
+        let text = content(&view(true, vec![stopped]), &visit(Role::Operator)).into_string();
+        assert!(text.contains("Plan again, with what widens"), "{text}");
+        assert!(!text.contains("allowed when you confirm") && !text.contains("/confirm"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::admin::web::parts::badges::{self, Tone};
-use crate::admin::web::parts::{figures, times};
+use crate::admin::web::parts::{figures, times, words};
 use crate::clock::Instant;
 use crate::domain::run::{Attempt, Run, Status};
 
@@ -19,6 +19,7 @@ struct Piece {
     from: i64,
     width: i64,
     tone: Tone,
+    words: &'static str,
 }
 
 /// The panel.
@@ -37,10 +38,13 @@ pub fn panel(run: &Run, attempts: &[Attempt], now: Instant) -> Markup {
                     svg.bar viewBox={ "0 0 " (WIDTH) " 26" } preserveAspectRatio="none" role="img"
                         aria-label="When it waited and when it was at work, from the request to the end" {
                         @for piece in pieces(run.created_at, end, attempts) {
-                            rect class=(piece.tone.class()) x=(piece.from) y="0" width=(piece.width) height="26" {}
+                            rect class=(piece.tone.class()) x=(piece.from) y="0" width=(piece.width) height="26" {
+                                title { (piece.words) }
+                            }
                         }
                     }
                     div.bar-ends { span { "asked " (times::clock(run.created_at)) } span { (end_word(run)) " " (times::clock(end)) } }
+                    p.small.muted { "In all: " (waited_and_worked(run.created_at, end, attempts)) "." }
                     ol.steps {
                         li.calm { div.what { span { "Accepted and queued" } (times::clock(run.created_at)) } }
                         @for attempt in attempts.iter().skip(attempts.len().saturating_sub(LISTED_MAX)) { (step(attempt, now)) }
@@ -65,12 +69,12 @@ fn end_word(run: &Run) -> &'static str {
 }
 
 fn step(attempt: &Attempt, now: Instant) -> Markup {
-    let (tone, words) = badges::attempt(attempt.outcome);
+    let (tone, how) = badges::attempt(attempt.outcome);
     let instance = attempt.instance_id.to_string();
     html! {
         li class=(tone.class()) {
             div.what {
-                span { strong { "Attempt " (attempt.attempt) } " · " (words) }
+                span { strong { "Attempt " (attempt.attempt) } " · " (how) }
                 @if let Some(code) = attempt.code { span.code { (code) } }
                 (times::clock(attempt.started_at))
                 span.muted.small {
@@ -81,9 +85,19 @@ fn step(attempt: &Attempt, now: Instant) -> Markup {
                     " on " span.mono title=(instance) { (instance.chars().take(8).collect::<String>()) }
                 }
             }
-            @if let Some(failure) = attempt.failure_summary.first() { p.muted.small.wrap { (failure.message()) } }
+            @if let Some(failure) = attempt.failure_summary.first() { p.muted.small.wrap { (words::message(failure)) } }
         }
     }
+}
+
+/// What the bar shows, in words. Colour is attempts at work; between them the run waits.
+fn waited_and_worked(from: Instant, to: Instant, attempts: &[Attempt]) -> String {
+    let worked = attempts.iter().map(|attempt| {
+        let (begun, ended) = (attempt.started_at.max(from), attempt.ended_at.unwrap_or(to).min(to));
+        (ended - begun).max(chrono::Duration::zero())
+    });
+    let worked = worked.fold(chrono::Duration::zero(), |sum, next| sum + next);
+    format!("waited {}, at work {}", times::took((to - from) - worked), times::took(worked))
 }
 
 /// The pieces of the bar: what lies between them is waiting.
@@ -96,7 +110,8 @@ fn pieces(from: Instant, to: Instant, attempts: &[Attempt]) -> Vec<Piece> {
     let piece = |attempt: &Attempt| {
         let start = place(attempt.started_at).min(WIDTH - 4);
         let width = (place(attempt.ended_at.unwrap_or(to)) - start).max(4);
-        Piece { from: start, width, tone: badges::attempt(attempt.outcome).0 }
+        let (tone, words) = badges::attempt(attempt.outcome);
+        Piece { from: start, width, tone, words }
     };
     attempts.iter().map(piece).collect()
 }
@@ -134,10 +149,11 @@ mod tests {
         assert_eq!(
             pieces(at(0), at(10), &attempts),
             [
-                Piece { from: 200, width: 200, tone: Tone::Warn },
-                Piece { from: 600, width: 400, tone: Tone::Busy }
+                Piece { from: 200, width: 200, tone: Tone::Warn, words: "failed in passing, tried again" },
+                Piece { from: 600, width: 400, tone: Tone::Busy, words: "running" }
             ]
         );
+        assert_eq!(waited_and_worked(at(0), at(10), &attempts), "waited 4.0 s, at work 6.0 s");
     }
 
     #[test]

@@ -70,20 +70,20 @@ impl Explained {
     pub fn panel(&self, run: &Run, now: Instant) -> Markup {
         html! {
             section.panel aria-labelledby="why" {
-                header { h2 #why { "Why the same request is refused" } }
+                header { h2 #why { (self.title()) } }
                 div.body.stack {
-                    (self.standing(now))
+                    (self.standing(run.operation, now))
                     div {
                         p { "A request is the same as this run when all of this is the same:" }
                         (same(run, self.canonical.as_deref()))
                     }
-                    p.muted.small {
-                        "Who asks, when, how often, by which way (page, command line, schedule, HTTP) and any context of its own make no difference."
-                    }
-                    (self.rule(run))
                     details {
-                        summary { "Identity, for programs" }
+                        summary { "The rules, and the identity for programs" }
                         div.stack {
+                            p.muted.small {
+                                "Who asks, when, how often, by which way (page, command line, schedule, HTTP) and any context of its own make no difference."
+                            }
+                            (self.rule(run))
                             p.wrap { code { (run.identity) } " " a href={ "/runs?run_identity_hash=" (run.identity) } { "all runs with it" } }
                             @if let Some(canonical) = &self.canonical {
                                 p.small.muted { "It is the SHA-256 of this canonical JSON (RFC 8785):" }
@@ -96,7 +96,14 @@ impl Explained {
         }
     }
 
-    fn standing(&self, now: Instant) -> Markup {
+    fn title(&self) -> &'static str {
+        match self.standing {
+            Standing::Free { .. } => "When the same is asked for again",
+            _ => "Why the same request is refused",
+        }
+    }
+
+    fn standing(&self, operation: Operation, now: Instant) -> Markup {
         match &self.standing {
             Standing::Active => notes::note(
                 Tone::Busy,
@@ -109,7 +116,7 @@ impl Explained {
                 Tone::Warn,
                 html! {
                     strong { "Accepted again " (times::relative(*until, now)) ", from " (times::clock(*until)) "." }
-                    p.why { "Until then the same request is answered " code { "cooldown" } " with this run. “Run again now” and " code { "force" } " skip that." }
+                    p.why { "Until then the same request is answered " code { "cooldown" } " with this run. " (skips(operation)) }
                 },
             ),
             Standing::Held { by, until } => notes::note(
@@ -167,6 +174,14 @@ impl Standing {
             }
             None => Self::Free { since: ended(run) },
         }
+    }
+}
+
+/// What skips a cooldown. A restore has no button for that: it is planned again.
+fn skips(operation: Operation) -> Markup {
+    html! {
+        @if operation == Operation::Fetch { "“Fetch again” and " code { "force" } " skip that." }
+        @else { code { "force" } " skips that." }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::admin::runs::RunsQuery;
 use crate::admin::web::parts::forms;
 use crate::admin::web::parts::links::address;
 use crate::admin::web::parts::pager::Pager;
+use crate::admin::web::parts::words;
 use crate::config::HttpConfig;
 use crate::domain::operation::Operation;
 use crate::domain::run::{Outcome, Status};
@@ -132,18 +133,17 @@ impl Filters {
 
     /// The form.
     pub fn form(&self, options: &Options) -> Markup {
-        let words = |words: &[&str]| {
+        let same = |words: &[&str]| {
             words.iter().map(|word| ((*word).to_owned(), (*word).to_owned())).collect::<Vec<_>>()
         };
-        let operations: Vec<_> = Operation::ALL.iter().map(|operation| operation.as_str()).collect();
         let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
         let outcomes: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
         html! {
             form.filters role="search" aria-label="Filter runs" method="get" action="/runs" data-filter {
                 (options.tenant_field(self.tenant_id.as_deref()))
-                (forms::select("type", "Operation", "Any", &words(&operations), self.r#type.as_deref()))
-                (forms::select("status", "Status", "Any", &words(&statuses), self.status.as_deref()))
-                (forms::select("outcome", "Outcome", "Any", &words(&outcomes), self.outcome.as_deref()))
+                (forms::select("type", "Operation", "Any", &operations(), self.r#type.as_deref()))
+                (forms::select("status", "Status", "Any", &same(&statuses), self.status.as_deref()))
+                (forms::select("outcome", "Outcome", "Any", &same(&outcomes), self.outcome.as_deref()))
                 @if options.workspaces.len() > 1 {
                     (forms::select("workspace_id", "Workspace", "Any", &options.workspaces, self.workspace_id.as_deref()))
                 }
@@ -155,6 +155,12 @@ impl Filters {
             }
         }
     }
+}
+
+/// The operations to choose from, by their words.
+pub fn operations() -> Vec<(String, String)> {
+    let option = |one: &Operation| (one.as_str().to_owned(), words::operation(*one).to_owned());
+    Operation::ALL.iter().map(option).collect()
 }
 
 /// What there is to choose from.

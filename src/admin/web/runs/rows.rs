@@ -68,7 +68,7 @@ fn line(row: &Row, now: Instant) -> Markup {
                 span title=(run.operation) { (words::kind(run)) }
             }
             td data-label="Tenant" { (tenant(row)) }
-            td.nowrap data-label="State" {
+            td data-label="State" {
                 (badges::run(run))
                 @if let Some(failure) = run.failure_summary.first() { " " span.code.muted { (failure.code) } }
             }
