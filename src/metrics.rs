@@ -161,6 +161,8 @@ pub struct Metrics {
     pub tenant_leases: Family<Reason, Counter>,
     /// Rows that break a guarantee, by check; 0 is well.
     pub doctor_broken: Family<Checked, Gauge>,
+    /// When the ledger was last examined with no check left out, in seconds since 1970 by the ledger's clock.
+    pub doctor_succeeded: Gauge<f64, std::sync::atomic::AtomicU64>,
     /// Readers of the stream of events.
     pub event_readers: Gauge,
     /// Readers that were too slow.
@@ -308,6 +310,11 @@ impl Metrics {
                 "doctor_broken",
                 &["check"],
                 "Rows of the ledger that break a guarantee, by check of `atlasd doctor`, at the last look; 0 is well",
+            ),
+            doctor_succeeded: b.gauge(
+                "doctor_last_success_timestamp_seconds",
+                "When this instance last examined the ledger with no check left out, in seconds since 1970; 0 before \
+                 that. While it does not grow, `atlasd_doctor_broken` is old",
             ),
             event_readers: b.gauge("event_readers", "Readers of the stream of events"),
             event_readers_dropped: b

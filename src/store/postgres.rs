@@ -164,7 +164,7 @@ impl Target {
                 // Within a transaction it keeps what it got, so that the first one gets something else, if it can.
                 let others = pid(&other, BEGIN_AND_LOOK).await?;
                 let again = pid(&one, LOOK).await?;
-                other.simple_query("ROLLBACK").await?;
+                other.simple_query("COMMIT").await?;
                 if first.is_some() && (first == others || first != again) {
                     return Ok(true);
                 }

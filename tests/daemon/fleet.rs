@@ -150,6 +150,7 @@ fn starts_and_periods_of_several_instances_come_to_one_pass() {
         "[reconcile]\nevery = \"2s\"\nidle_every = \"2s\"\n",
     );
     let first = bed.daemon();
+    let begun = tokio::time::Instant::now();
     let passes =
         |client: Client| async move { client.all("/runs?type=ops.reconcile_adapter_runs").await.len() };
     block_on(async {
@@ -161,7 +162,9 @@ fn starts_and_periods_of_several_instances_come_to_one_pass() {
         let client = bed.client(first.address());
         until("a pass was made", || async { passes(client.clone()).await > 0 }).await;
         let before = passes(client.clone()).await;
-        assert!(before <= 2, "three starts made {before} passes");
+        // A period may end while they start.
+        let periods = usize::try_from(begun.elapsed().as_secs() / 2).expect("a short test");
+        assert!(before <= 2 + periods, "three starts made {before} passes in {:?}", begun.elapsed());
         tokio::time::sleep(Duration::from_secs(7)).await;
         let made = passes(client.clone()).await - before;
         assert!((1..=5).contains(&made), "four instances with a period of 2 s made {made} passes in 7 s");

@@ -145,6 +145,13 @@ impl TestDaemon {
         request.send().await.expect("the daemon answers")
     }
 
+    /// The same with headers of the test's own.
+    pub async fn open_as(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let request = self.client.get(format!("{}{path}", self.base));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.send().await.expect("the daemon answers")
+    }
+
     /// The address of a path.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
