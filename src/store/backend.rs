@@ -104,7 +104,7 @@ impl Conn<'_> {
         T: QueryableByName<diesel::sqlite::Sqlite> + QueryableByName<diesel::pg::Pg> + Send + 'static,
     {
         Ok(match &mut self.raw {
-            Raw::Sqlite(conn) => diesel::RunQueryDsl::load(statement, *conn)?,
+            Raw::Sqlite(conn) => diesel::RunQueryDsl::load(statement, *conn).map_err(Problem::of_sqlite)?,
             Raw::Postgres(conn) => diesel_async::RunQueryDsl::load(statement, *conn).await?,
         })
     }
@@ -120,7 +120,9 @@ impl Conn<'_> {
     /// Runs a statement; how many rows it touched.
     pub async fn execute(&mut self, statement: Statement) -> Result<usize, Problem> {
         Ok(match &mut self.raw {
-            Raw::Sqlite(conn) => diesel::RunQueryDsl::execute(statement, *conn)?,
+            Raw::Sqlite(conn) => {
+                diesel::RunQueryDsl::execute(statement, *conn).map_err(Problem::of_sqlite)?
+            }
             Raw::Postgres(conn) => diesel_async::RunQueryDsl::execute(statement, *conn).await?,
         })
     }

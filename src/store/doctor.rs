@@ -209,7 +209,7 @@ async fn objects(conn: &mut Conn<'_>) -> Result<Vec<Finding>, Problem> {
 /// A check that could not be made.
 fn unmade(guarantee: &str, key: &str, what: &str, why: Problem) -> Finding {
     let why = match why {
-        Problem::Database(error) => error.to_string(),
+        Problem::Database(error) | Problem::Refused(error) => error.to_string(),
         other => other.during("examining the ledger").to_string(),
     };
     let why = why.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -104,6 +104,8 @@ fn serving(holder: Option<i32>) -> String {
 pub enum Problem {
     /// A statement, or the connection under it.
     Database(diesel::result::Error),
+    /// A statement that SQLite refuses, now and later.
+    Refused(diesel::result::Error),
     /// No connection.
     Pool(PoolError),
     /// See [`StoreError::Corrupt`].
@@ -133,6 +135,18 @@ impl From<StoreError> for Problem {
 }
 
 impl Problem {
+    /// What a statement on SQLite ended with. SQLite speaks English alone, so what passes is known there.
+    pub fn of_sqlite(error: diesel::result::Error) -> Self {
+        match &error {
+            DieselError::DatabaseError(Kind::Unknown, info)
+                if !PASSING_ON_SQLITE.iter().any(|said| info.message().contains(said)) =>
+            {
+                Self::Refused(error)
+            }
+            _ => Self::Database(error),
+        }
+    }
+
     /// The error that the store answers with. A statement's values are never part of it.
     pub fn during(self, operation: &'static str) -> StoreError {
         match self {
@@ -142,7 +156,9 @@ impl Problem {
             Self::Database(diesel::result::Error::DeserializationError(source)) => {
                 StoreError::Corrupt { operation, what: source.to_string() }
             }
-            Self::Database(error) => StoreError::Refused { operation, source: Box::new(error) },
+            Self::Database(error) | Self::Refused(error) => {
+                StoreError::Refused { operation, source: Box::new(error) }
+            }
             Self::Pool(error) => StoreError::Unavailable { operation, source: Box::new(error) },
             Self::Corrupt(what) => StoreError::Corrupt { operation, what },
             Self::Other(error) => error,
@@ -172,12 +188,23 @@ impl Problem {
     }
 }
 
-/// What the engines say when trying again cannot help: a bug of ours, a schema that somebody changed, a right that is
-/// missing. The driver gives no SQLSTATE with these, only the text, and PostgreSQL's may be in any language. So whatever
-/// is not known to last counts as passing: a run that is tried once more is better than one that failed because a server
+/// What SQLite says when trying again later can help.
+const PASSING_ON_SQLITE: &[&str] = &[
+    "database is locked",
+    "database table is locked",
+    "no transaction is active",
+    "no such savepoint",
+    "database or disk is full",
+    "disk I/O error",
+    "unable to open database file",
+    "attempt to write a readonly database",
+];
+
+/// What PostgreSQL says when trying again cannot help: a bug of ours, a schema that somebody changed, a right that is
+/// missing. The driver gives no SQLSTATE with these, only the text, and that may be in any language. So whatever is not
+/// known to last counts as passing: a run that is tried once more is better than one that failed because a server
 /// was restarted.
 const LASTING: &[&str] = &[
-    // PostgreSQL
     "syntax error",
     "does not exist",
     "permission denied",
@@ -195,17 +222,6 @@ const LASTING: &[&str] = &[
     // The ledger's own triggers.
     "never changes",
     "never deleted",
-    // SQLite
-    "no such table",
-    "no such column",
-    "no such function",
-    "no such index",
-    "has no column",
-    "datatype mismatch",
-    "malformed",
-    "is not a database",
-    "too big",
-    "integer overflow",
 ];
 
 /// Ends that pass and are no deadlock, where the server speaks English: to begin again at once helps with none of them.
@@ -216,11 +232,6 @@ const NO_DEADLOCK: &[&str] = &[
     "remaining connection slots",
     "too many clients",
     "No space left on device",
-    "database is locked",
-    "database or disk is full",
-    "disk I/O error",
-    "readonly database",
-    "unable to open",
 ];
 
 fn is_lasting(message: &str) -> bool {
@@ -261,7 +272,6 @@ mod tests {
             "breche Verbindung ab aufgrund von Anweisung des Administrators",
             "arrêt des connexions suite à la demande de l'administrateur",
             "canceling statement due to statement timeout",
-            "database is locked",
         ] {
             assert!(passes(message), "{message}");
         }
@@ -273,10 +283,21 @@ mod tests {
             "relation \"runs\" does not exist",
             "permission denied for table operation_runs",
             "a completed run never changes",
-            "no such table: operation_runs",
             "column \"x\" is of type jsonb but expression is of type text",
         ] {
             assert!(!passes(message) && !said(message).is_deadlock(), "{message}");
+        }
+    }
+
+    #[test]
+    fn sqlite_is_taken_at_its_word() {
+        let ended = |message: &str| {
+            let error = DieselError::DatabaseError(Kind::Unknown, Box::new(message.to_owned()));
+            Problem::of_sqlite(error).during("a test")
+        };
+        assert!(matches!(ended("database is locked"), StoreError::Unavailable { .. }));
+        for message in ["no such table: operation_runs", "whatever a trigger says"] {
+            assert!(matches!(ended(message), StoreError::Refused { .. }), "{message}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! A chromedriver of its own for each test, and with it a Chromium that knows nothing and calls nobody by itself.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -47,14 +47,9 @@ impl Driver {
     pub fn start() -> Self {
         let chromium = program("CHROMIUM", &["chromium", "chromium-browser", "google-chrome", "chrome"]);
         let driver = program("CHROMEDRIVER", &["chromedriver"]);
-        let mut child = Command::new(&driver)
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{} does not start: {error}", driver.display()));
-        let port = port_of(&mut child);
+        let (child, port) = (0..STARTS_MAX)
+            .find_map(|_| listening(&driver))
+            .unwrap_or_else(|| panic!("{} ended {STARTS_MAX} times before it listened", driver.display()));
         let profile = tempfile::tempdir().expect("a temporary directory");
         Self { child, url: format!("http://127.0.0.1:{port}"), profile, chromium }
     }
@@ -100,8 +95,28 @@ fn program(variable: &str, names: &[&str]) -> PathBuf {
     })
 }
 
-/// The port that chromedriver says it listens on.
-fn port_of(child: &mut Child) -> u16 {
+/// How often the driver is started at the most. It takes a port that is free for one family of addresses, wants the same
+/// one for the other, and ends where somebody else has that.
+const STARTS_MAX: usize = 5;
+
+/// A driver that listens, and its port; none when it has ended before.
+fn listening(driver: &Path) -> Option<(Child, u16)> {
+    let mut child = Command::new(driver)
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} does not start: {error}", driver.display()));
+    let port = port_of(&mut child);
+    if port.is_none() {
+        let _ = child.wait();
+    }
+    Some((child, port?))
+}
+
+/// The port that chromedriver says it listens on; none when it says no more.
+fn port_of(child: &mut Child) -> Option<u16> {
     let stdout = child.stdout.take().expect("it is piped");
     let (said, hear) = mpsc::channel();
     std::thread::spawn(move || {
@@ -114,5 +129,9 @@ fn port_of(child: &mut Child) -> u16 {
             }
         }
     });
-    hear.recv_timeout(PATIENCE).expect("chromedriver says its port")
+    match hear.recv_timeout(PATIENCE) {
+        Ok(port) => Some(port),
+        Err(mpsc::RecvTimeoutError::Disconnected) => None,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("chromedriver says no port within {PATIENCE:?}"),
+    }
 }
