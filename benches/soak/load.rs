@@ -148,11 +148,13 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Asks once, and waits for the run.
+    /// Asks once, for a run whose cooldown only begins, and waits for it.
     pub async fn new(client: &Client, tenant: i64) -> Self {
         let body =
             json!({"type": "assignments.fetch", "tenant_id": tenant, "inputs": {"policy_types": ["intent"]}});
-        let answer = client.post("/runs", body.clone()).await;
+        let mut forced = body.clone();
+        forced["force"] = json!(true);
+        let answer = client.post("/runs", forced).await;
         client.completed(answer.body["run"]["id"].as_i64().expect("it names its run")).await;
         Self { client: client.clone(), body }
     }
