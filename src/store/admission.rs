@@ -395,7 +395,7 @@ fn parts(batch: &[Prepared], pending: &[usize]) -> [Part; 2] {
 }
 
 async fn release_set(conn: &mut Conn<'_>, batch: &[Prepared], pending: &[usize]) -> Result<(), Problem> {
-    let shift = shift_us(conn);
+    let shift = conn.shift_us();
     for (part, text) in parts(batch, pending).into_iter().zip([RELEASE_OF_TENANTS, RELEASE_OF_WORKSPACES]) {
         if !part.hashes.is_empty() {
             let statement = sql(text).bind(part.scopes).bind(part.hashes).bind(part.force).bind(shift);
@@ -428,7 +428,7 @@ async fn holders_of_set(
 fn insert_set(conn: &Conn<'_>, batch: &[Prepared], pending: &[usize]) -> Statement {
     let each = || pending.iter().map(|&index| &batch[index]);
     sql(INSERT_SET)
-        .bind(shift_us(conn))
+        .bind(conn.shift_us())
         .bind(each().map(|one| Some(one.request.workspace_id.0)).collect::<Vec<_>>())
         .bind(each().map(|one| one.request.tenant_id.map(|tenant| tenant.0)).collect::<Vec<_>>())
         .bind(each().map(|one| one.request.user_id.map(|user| user.0)).collect::<Vec<_>>())
@@ -437,10 +437,6 @@ fn insert_set(conn: &Conn<'_>, batch: &[Prepared], pending: &[usize]) -> Stateme
         .bind(each().map(|one| one.hash.clone()).collect::<Vec<_>>())
         .bind(each().map(|one| one.context.0.clone()).collect::<Vec<_>>())
         .bind(each().map(|one| one.request.operation.priority()).collect::<Vec<_>>())
-}
-
-fn shift_us(conn: &Conn<'_>) -> i64 {
-    conn.shift().num_microseconds().unwrap_or(0)
 }
 
 // --- what a registry starts with, and what it refused ----------------------------------------------------------------

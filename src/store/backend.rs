@@ -146,6 +146,11 @@ impl Conn<'_> {
     pub fn shift(&self) -> chrono::Duration {
         self.clock.shift()
     }
+
+    /// The same in microseconds, as statements take it that read the clock by themselves.
+    pub fn shift_us(&self) -> i64 {
+        self.shift().num_microseconds().unwrap_or(0)
+    }
 }
 
 /// How an operation uses its connection.

@@ -130,8 +130,8 @@ async fn claim_at_once(
         run_columns!(),
         " FROM r"
     );
-    let shift = conn.shift().num_microseconds().unwrap_or(0);
-    let row: Option<RunRow> = conn.row(sql(TEXT).bind(tenant.0).bind(instance.0).bind(shift)).await?;
+    let statement = sql(TEXT).bind(tenant.0).bind(instance.0).bind(conn.shift_us());
+    let row: Option<RunRow> = conn.row(statement).await?;
     Ok(row.map(Run::from))
 }
 

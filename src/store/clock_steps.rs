@@ -18,6 +18,7 @@ use super::error::{Problem, StoreError};
 use super::records::ClockStep;
 use super::statement::sql;
 use super::types::{SqlInstant, sql as types};
+use crate::clock::Instant;
 
 #[derive(QueryableByName)]
 struct LatestRow {
@@ -25,14 +26,16 @@ struct LatestRow {
     latest: Option<SqlInstant>,
 }
 
-/// The step that shows by heartbeats from the future: the clock was set back while nobody was there to notice.
-pub(super) async fn unnoticed(conn: &mut Conn<'_>) -> Result<Option<ClockStep>, Problem> {
+/// The step that shows by heartbeats from the future: the clock was set back while nobody was there to notice. And the
+/// time that it was judged by.
+pub(super) async fn unnoticed(conn: &mut Conn<'_>) -> Result<(Option<ClockStep>, Instant), Problem> {
     const TEXT: &str = "SELECT max(heartbeat_at) AS latest FROM instances";
     let row: Option<LatestRow> = conn.row(sql(TEXT)).await?;
     let latest = row.and_then(|row| row.latest).map(|SqlInstant(at)| at);
     // RACE: read after that: others beat all the time, and none of their beats is from the future.
     let now = conn.now().await?;
-    Ok(latest.filter(|latest| *latest > now).map(|latest| ClockStep { low: now, high: latest }))
+    let step = latest.filter(|latest| *latest > now).map(|latest| ClockStep { low: now, high: latest });
+    Ok((step, now))
 }
 
 /// See [`super::Store::clock_was_set_back`].

@@ -35,8 +35,7 @@ pub async fn register(
     backend
         .write("registering the instance", move |conn| {
             Box::pin(async move {
-                let step = clock_steps::unnoticed(conn).await?;
-                let now = conn.now().await?;
+                let (step, now) = clock_steps::unnoticed(conn).await?;
                 if sole {
                     conn.execute(sql(OTHERS).bind(now).bind(instance.id.0)).await?;
                 }

@@ -28,6 +28,18 @@ async fn looking(database: &Database) -> Client {
     client
 }
 
+/// The ledger, a connection to look with, and an instance that lives for `lease`.
+async fn living(database: &Database, lease: Duration) -> (Store, Client, InstanceId) {
+    let handle = tokio::runtime::Handle::current();
+    let config = DatabaseConfig::default();
+    let store = Store::open(&database.url, &config, Clock::system(), handle).await.expect("it opens");
+    let client = looking(database).await;
+    let id = InstanceId::fresh();
+    let row = NewInstance { id, hostname: "host".into(), pid: 7, version: "0".into(), lease };
+    store.register_instance(&row, false).await.expect("registered");
+    (store, client, id)
+}
+
 /// Bytes of log that the server has written.
 async fn logged(client: &Client) -> i64 {
     let text = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";
@@ -41,14 +53,8 @@ fn a_heartbeat_is_one_small_write_that_touches_no_index() {
     let database = Database::on_server_of_the_test(&cluster.url());
     store::migrate(&database.url).expect("a fresh database migrates");
     block_on(async {
-        let handle = tokio::runtime::Handle::current();
-        let config = DatabaseConfig::default();
-        let store = Store::open(&database.url, &config, Clock::system(), handle).await.expect("it opens");
-        let client = looking(&database).await;
         let lease = Duration::from_secs(10);
-        let id = InstanceId::fresh();
-        let row = NewInstance { id, hostname: "host".into(), pid: 7, version: "0".into(), lease };
-        store.register_instance(&row, false).await.expect("registered");
+        let (store, client, id) = living(&database, lease).await;
         // The first change of a page after a checkpoint is logged with the whole page.
         assert!(store.heartbeat(id, lease).await.expect("a beat").renewed);
         let before = logged(&client).await;
@@ -114,14 +120,7 @@ fn a_claim_reads_nothing_of_the_tenants_history() {
     let database = Database::on_server_of_the_test(&cluster.url());
     store::migrate(&database.url).expect("a fresh database migrates");
     block_on(async {
-        let handle = tokio::runtime::Handle::current();
-        let config = DatabaseConfig::default();
-        let store = Store::open(&database.url, &config, Clock::system(), handle).await.expect("it opens");
-        let client = looking(&database).await;
-        let lease = Duration::from_secs(600);
-        let id = InstanceId::fresh();
-        let row = NewInstance { id, hostname: "host".into(), pid: 7, version: "0".into(), lease };
-        store.register_instance(&row, false).await.expect("registered");
+        let (store, client, id) = living(&database, Duration::from_secs(600)).await;
         let workspace = store.add_workspace("contoso", "Contoso").await.expect("added");
         let tenant = NewTenant {
             workspace_id: workspace.id,
