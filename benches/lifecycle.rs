@@ -68,7 +68,7 @@ fn lifecycle(criterion: &mut Criterion) {
                             .admit(vec![request(workspace, tenant, offset + number)])
                             .await
                             .expect("admitted");
-                        let Ok(Claim::Claimed(run)) = store.claim_next(tenant, instance).await else {
+                        let Ok(Claim::Claimed { run, .. }) = store.claim_next(tenant, instance).await else {
                             panic!("the tenant's only run is due")
                         };
                         let lease = Lease { run_id: run.id, token: run.lease_token };

@@ -90,7 +90,7 @@ on_each_engine! {
             }
             let mut won = Vec::new();
             while let Some(claim) = racing.join_next().await {
-                if let Claim::Claimed(run) = claim.unwrap() { won.push(*run); }
+                if let Claim::Claimed { run, .. } = claim.unwrap() { won.push(*run); }
             }
             assert_eq!(won.len(), 1);
             lab.settled(lease(&won[0]), succeeded()).await;

@@ -110,7 +110,7 @@ on_each_engine! {
                 lab.accepted(lab.request_of(*tenant, identity(number + more))).await;
             }
         }
-        let Claim::Claimed(run) = lab.store.claim_next(lab.tenants[0], lab.instance).await.unwrap() else {
+        let Claim::Claimed { run, .. } = lab.store.claim_next(lab.tenants[0], lab.instance).await.unwrap() else {
             panic!("a run is due")
         };
         let due = lab.store.due_tenants(lab.instance, 10).await.unwrap();
@@ -145,7 +145,7 @@ on_each_engine! {
                     while idle < 3 {
                         idle += 1;
                         for tenant in &tenants {
-                            if let Claim::Claimed(run) = store.claim_next(*tenant, instance).await.expect("no error") {
+                            if let Claim::Claimed { run, .. } = store.claim_next(*tenant, instance).await.expect("no error") {
                                 idle = 0;
                                 store.settle(lease(&run), succeeded()).await.expect("settled");
                                 executed.push((*tenant, run.id));
@@ -168,7 +168,7 @@ on_each_engine! {
         }
         for tenant in &lab.tenants {
             let mut last = lab.store.claim_next(*tenant, lab.instance).await.unwrap();
-            while let Claim::Claimed(run) = last {
+            while let Claim::Claimed { run, .. } = last {
                 lab.settled(lease(&run), succeeded()).await;
                 last = lab.store.claim_next(*tenant, lab.instance).await.unwrap();
             }

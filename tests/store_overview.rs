@@ -63,7 +63,7 @@ on_each_engine! {
         let waiting = lab.accepted(lab.request()).await;
         assert_eq!(first(lab).await.open, Some(waiting.id));
         let run = lab.store.claim_next(lab.tenant(), lab.instance).await.unwrap();
-        let atlasd::store::Claim::Claimed(run) = run else { panic!("the run is due") };
+        let atlasd::store::Claim::Claimed { run, .. } = run else { panic!("the run is due") };
         lab.settled(lease(&run), succeeded()).await;
         let again = first(lab).await;
         assert_eq!((again.failing, again.open), (None, None));

@@ -200,7 +200,7 @@ impl TenantAssignments {
             self.note_lease(claim);
         }
         match claim {
-            Ok(Claim::Claimed(run)) => self.execute(*run, place, ctx),
+            Ok(Claim::Claimed { run, more }) => self.execute(*run, more, place, ctx),
             Ok(Claim::Busy | Claim::Fenced) => self.rest(Some(CLAIM_RETRY), ctx),
             Ok(Claim::Elsewhere) => {
                 // Only what came through here is told: two instances that pass a hint on would do so for ever.
@@ -272,24 +272,27 @@ impl TenantAssignments {
         }));
     }
 
-    fn execute(&mut self, run: Run, place: OwnedSemaphorePermit, ctx: &mut Context<Self>) {
+    /// Executes a run; `more`: the tenant had others when it was claimed.
+    fn execute(&mut self, run: Run, more: bool, place: OwnedSemaphorePermit, ctx: &mut Context<Self>) {
         let stop = StopSignal::default();
         let id = run.id;
         self.state = State::Executing { run: id, _guard: StopOnDrop(stop.clone()) };
         let executor = self.executor.clone();
         // The execution settles its run itself, whatever becomes of this actor.
         let execution = tokio::spawn(async move {
-            executor.execute(run, stop).await;
+            let over = executor.execute(run, stop).await;
             drop(place);
+            over
         });
         ctx.spawn(execution.into_actor(self).map(move |joined, actor, ctx| {
-            if let Err(error) = joined {
+            let over = joined.unwrap_or_else(|error| {
                 tracing::error!(
                     run.id = id.0,
                     error = &error as &dyn std::error::Error,
                     "an execution died outside its attempt; its run is handed back by the heartbeat"
                 );
-            }
+                false
+            });
             actor.last_pass = Some((actor.clock.now(), id));
             actor.state = State::Idle;
             if actor.draining.is_empty() && actor.sharing.fleet.is_over() {
@@ -297,7 +300,11 @@ impl TenantAssignments {
                 actor.sharing.fleet.disengage(actor.tenant);
                 return actor.release(Afterwards::Go, ctx);
             }
-            actor.look_for_work(ctx);
+            match over && !more {
+                // Nothing was queued behind it, and of what has come since somebody has told.
+                true => actor.rest(None, ctx),
+                false => actor.look_for_work(ctx),
+            }
         }));
     }
 

@@ -140,8 +140,9 @@ impl Executor {
         &self.parts.board
     }
 
-    /// Executes a run that has just been claimed, and settles it.
-    pub async fn execute(&self, run: Run, stop: StopSignal) {
+    /// Executes a run that has just been claimed, and settles it; whether the run is over with that. Otherwise it waits
+    /// for another attempt, here or elsewhere.
+    pub async fn execute(&self, run: Run, stop: StopSignal) -> bool {
         let span = tracing::info_span!(
             target: SPANS,
             parent: None,
@@ -156,10 +157,10 @@ impl Executor {
             attempt.outcome = Empty,
             failure.code = Empty,
         );
-        self.execute_in_span(run, stop).instrument(span).await;
+        self.execute_in_span(run, stop).instrument(span).await
     }
 
-    async fn execute_in_span(&self, run: Run, stop: StopSignal) {
+    async fn execute_in_span(&self, run: Run, stop: StopSignal) -> bool {
         let lease = Lease { run_id: run.id, token: run.lease_token };
         let _on_board = self.parts.board.enter(lease, stop.clone());
         let began = tokio::time::Instant::now();
@@ -202,14 +203,21 @@ impl Executor {
         let settlement = conclude(end, &terms);
         let refused =
             conclude(AttemptEnd::unexpected("the ledger refused the result of the attempt"), &terms);
-        self.settle(lease, settlement, refused, began.elapsed()).await;
+        let over = self.settle(lease, settlement, refused, began.elapsed()).await;
         self.parts.metrics.executions_active.dec();
+        over
     }
 
     /// Writes how the attempt ended, until the ledger takes it: the one wait without an end, because giving up would
     /// leave the run to its lease. What the ledger refuses is settled as `refused`: handed back instead, the run would
     /// be executed again and again, to the same end.
-    async fn settle(&self, lease: Lease, mut settlement: Settlement, refused: Settlement, took: Duration) {
+    async fn settle(
+        &self,
+        lease: Lease,
+        mut settlement: Settlement,
+        refused: Settlement,
+        took: Duration,
+    ) -> bool {
         let mut wait = SETTLE_RETRY_FIRST;
         loop {
             let as_of = tokio::time::Instant::now();
@@ -232,7 +240,7 @@ impl Executor {
                     );
                     if settlement == refused {
                         // The heartbeat hands the run back.
-                        return;
+                        return false;
                     }
                     settlement = refused.clone();
                 }
@@ -247,7 +255,7 @@ impl Executor {
         settlement: &Settlement,
         settled: Settled,
         (took, as_of): (Duration, tokio::time::Instant),
-    ) {
+    ) -> bool {
         let metrics = &self.parts.metrics;
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let run = match settled {
@@ -261,7 +269,7 @@ impl Executor {
                     duration_ms,
                     "an attempt ended after another had taken over; its result is kept as a stale attempt only"
                 );
-                return;
+                return false;
             }
         };
         let reason = match settlement {
@@ -294,7 +302,9 @@ impl Executor {
             duration_ms,
             "an execution has ended"
         );
+        let over = !run.is_active();
         self.announce(run, as_of).await;
+        over
     }
 
     async fn announce(&self, run: Run, as_of: tokio::time::Instant) {

@@ -89,8 +89,8 @@ pub async fn claim_next(
                         Engine::Postgres => claim_at_once(conn, tenant, instance).await?,
                         Engine::Sqlite => claim_by_steps(conn, tenant, instance).await?,
                     };
-                    if let Some(run) = claimed {
-                        return Ok(Claim::Claimed(Box::new(run)));
+                    if let Some((run, more)) = claimed {
+                        return Ok(Claim::Claimed { run: Box::new(run), more });
                     }
                     // RACE: where there is no reason any more, what was next has been cancelled just then: look again.
                     let now = conn.now().await?;
@@ -104,13 +104,21 @@ pub async fn claim_next(
         .await
 }
 
-/// The next due run of a tenant that has none running, by one statement; the tenant is locked, and the time is read after
-/// that.
+#[derive(QueryableByName)]
+struct ClaimedRow {
+    #[diesel(embed)]
+    run: RunRow,
+    #[diesel(sql_type = Bool)]
+    more: bool,
+}
+
+/// The next due run of a tenant that has none running, and whether others are queued, by one statement; the tenant is
+/// locked, and the time is read after that.
 async fn claim_at_once(
     conn: &mut Conn<'_>,
     tenant: TenantId,
     instance: InstanceId,
-) -> Result<Option<Run>, Problem> {
+) -> Result<Option<(Run, bool)>, Problem> {
     const TEXT: &str = concat!(
         "WITH t AS MATERIALIZED (SELECT clock_timestamp() + $3 * interval '1 microsecond' AS at), \
          r AS (UPDATE operation_runs SET status = 'running', attempt = attempt + 1, \
@@ -128,11 +136,13 @@ async fn claim_at_once(
          SELECT r.id, r.attempt, r.lease_token, r.lease_owner, r.updated_at, 'running' FROM r) \
          SELECT ",
         run_columns!(),
-        " FROM r"
+        // All of the statement sees the queue as it was before.
+        ", EXISTS (SELECT 1 FROM operation_runs m WHERE m.tenant_id = $1 AND m.status = 'queued' AND m.id <> r.id) \
+         AS more FROM r"
     );
     let statement = sql(TEXT).bind(tenant.0).bind(instance.0).bind(conn.shift_us());
-    let row: Option<RunRow> = conn.row(statement).await?;
-    Ok(row.map(Run::from))
+    let row: Option<ClaimedRow> = conn.row(statement).await?;
+    Ok(row.map(|row| (Run::from(row.run), row.more)))
 }
 
 /// The same in steps, where a statement that writes can be no part of another.
@@ -140,15 +150,17 @@ async fn claim_by_steps(
     conn: &mut Conn<'_>,
     tenant: TenantId,
     instance: InstanceId,
-) -> Result<Option<Run>, Problem> {
+) -> Result<Option<(Run, bool)>, Problem> {
+    const MORE: &str =
+        "SELECT id AS n FROM operation_runs WHERE tenant_id = $1 AND status = 'queued' LIMIT 1";
     if is_busy(conn, tenant).await? {
         return Ok(None);
     }
     let now = conn.now().await?;
-    match next_due(conn, tenant, now).await? {
-        Some(run) => begin_attempt(conn, run, instance, now).await,
-        None => Ok(None),
-    }
+    let Some(run) = next_due(conn, tenant, now).await? else { return Ok(None) };
+    let Some(run) = begin_attempt(conn, run, instance, now).await? else { return Ok(None) };
+    let more: Option<NumberRow> = conn.row(sql(MORE).bind(tenant.0)).await?;
+    Ok(Some((run, more.is_some())))
 }
 
 #[derive(QueryableByName)]

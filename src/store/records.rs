@@ -62,7 +62,12 @@ pub struct DuplicateCount {
 #[derive(Clone, Debug)]
 pub enum Claim {
     /// This run is yours, under `run.lease_token`.
-    Claimed(Box<Run>),
+    Claimed {
+        /// The run.
+        run: Box<Run>,
+        /// Others of the tenant are queued, due or not.
+        more: bool,
+    },
     /// Another run of the tenant is running.
     Busy,
     /// The instance's own lease is over: it claims nothing before it has renewed it.

@@ -8,7 +8,7 @@ use super::cursor::{after_id, next_of, rows_of};
 use super::error::{Problem, StoreError};
 use super::records::{Page, RunQuery};
 use super::rows::{ATTEMPT_COLUMNS, AttemptRow, RunRow, run_columns};
-use super::statement::sql;
+use super::statement::{Statement, sql};
 use super::types::{DocumentText, SqlInstant, Word, sql as types};
 use crate::clock::Instant;
 use crate::domain::failure::Failure;
@@ -60,13 +60,20 @@ impl Seen {
     }
 }
 
-/// Writes the changeable part of a run; false when the row no longer shows `seen`, and then nothing is written.
-pub async fn save(conn: &mut Conn<'_>, seen: Seen, run: &Run) -> Result<bool, Problem> {
-    const TEXT: &str = "UPDATE operation_runs SET status = $1, outcome = $2, summary_counts = $3, \
+/// The update that writes the changeable part of a run, for [`saving`].
+macro_rules! save_run {
+    () => {
+        "UPDATE operation_runs SET status = $1, outcome = $2, summary_counts = $3, \
          failure_summary = $4, context = $5, started_at = $6, completed_at = $7, updated_at = $8, attempt = $9, \
          next_attempt_at = $10, cancel_requested_at = $11, lease_token = $12, lease_owner = $13, \
-         cooldown_until = $14, holds_identity = $15 WHERE id = $16 AND status = $17 AND lease_token = $18";
-    let statement = sql(TEXT)
+         cooldown_until = $14, holds_identity = $15 WHERE id = $16 AND status = $17 AND lease_token = $18"
+    };
+}
+pub(super) use save_run;
+
+/// A statement whose first eighteen values are those of `save_run!`.
+pub fn saving(text: &'static str, seen: Seen, run: &Run) -> Statement {
+    sql(text)
         .bind(run.status.as_str())
         .bind(run.outcome.as_str())
         .bind(DocumentText::of(&run.summary_counts))
@@ -84,8 +91,12 @@ pub async fn save(conn: &mut Conn<'_>, seen: Seen, run: &Run) -> Result<bool, Pr
         .bind(run.holds_identity)
         .bind(seen.id.0)
         .bind(seen.status.as_str())
-        .bind(seen.token.0);
-    Ok(conn.execute(statement).await? == 1)
+        .bind(seen.token.0)
+}
+
+/// Writes the changeable part of a run; false when the row no longer shows `seen`, and then nothing is written.
+pub async fn save(conn: &mut Conn<'_>, seen: Seen, run: &Run) -> Result<bool, Problem> {
+    Ok(conn.execute(saving(save_run!(), seen, run)).await? == 1)
 }
 
 /// Writes a run that has been completed, and closes what its attempts left open: in one transaction, so that there is
@@ -103,6 +114,21 @@ pub async fn save_completed(
     Ok(saved)
 }
 
+/// The update that closes what a run left open in a table of adapter runs.
+macro_rules! abandon {
+    ($table:literal, at $at:literal, of $run:literal) => {
+        concat!(
+            "UPDATE ",
+            $table,
+            " SET state = 'abandoned', outcome = 'failed', completed_at = ",
+            $at,
+            " WHERE state = 'building' AND operation_run_id = ",
+            $run
+        )
+    };
+}
+pub(super) use abandon;
+
 /// Closes the adapter runs that a run's attempts left open; how many. A fetch has snapshots, a restore also restore runs.
 pub async fn abandon_adapters(
     conn: &mut Conn<'_>,
@@ -110,16 +136,14 @@ pub async fn abandon_adapters(
     operation: Operation,
     now: Instant,
 ) -> Result<usize, Problem> {
-    const SNAPSHOTS: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
-         WHERE operation_run_id = $2 AND state = 'building'";
-    const RESTORES: &str = "UPDATE restore_runs SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
-         WHERE operation_run_id = $2 AND state = 'building'";
     let mut closed = 0;
     if operation != Operation::Reconcile {
-        closed += conn.execute(sql(SNAPSHOTS).bind(now).bind(run.0)).await?;
+        let statement = sql(abandon!("snapshots", at "$1", of "$2"));
+        closed += conn.execute(statement.bind(now).bind(run.0)).await?;
     }
     if operation == Operation::Restore {
-        closed += conn.execute(sql(RESTORES).bind(now).bind(run.0)).await?;
+        let statement = sql(abandon!("restore_runs", at "$1", of "$2"));
+        closed += conn.execute(statement.bind(now).bind(run.0)).await?;
     }
     Ok(closed)
 }

@@ -3,11 +3,12 @@
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 
-use super::backend::{Backend, Conn};
+use super::backend::{Backend, Conn, Engine};
 use super::error::{Problem, StoreError};
 use super::records::{Cancel, Settled};
-use super::runs::{Seen, closed, complete, lock, save, save_completed};
-use super::statement::sql;
+use super::rows::NumberRow;
+use super::runs::{Seen, abandon, closed, complete, lock, save, save_completed, save_run, saving};
+use super::statement::{Statement, sql};
 use super::types::{Document, DocumentText, Word, sql as types};
 use crate::clock::Instant;
 use crate::domain::counts::Counts;
@@ -64,6 +65,16 @@ impl AttemptEnd {
         }
     }
 
+    /// With the values of `end_attempt!` from the outcome on.
+    fn bound_to(&self, statement: Statement) -> Statement {
+        statement
+            .bind(self.outcome.as_str())
+            .bind(self.code().map(Code::as_str))
+            .bind(DocumentText::of(&self.counts))
+            .bind(DocumentText::of(&self.failures))
+            .bind(self.reason)
+    }
+
     fn code(&self) -> Option<Code> {
         match self.outcome {
             AttemptOutcome::Stale => Some(Code::RunStaleAttemptResult),
@@ -81,6 +92,34 @@ pub enum Over {
     Any,
 }
 
+/// The update that ends an attempt's row.
+macro_rules! end_attempt {
+    ($run:literal, $token:literal, over $over:literal, at $at:literal, $outcome:literal, $code:literal, $counts:literal,
+        $failures:literal, $reason:literal) => {
+        concat!(
+            "UPDATE run_attempts SET outcome = ",
+            $outcome,
+            ", ended_at = ",
+            $at,
+            ", code = ",
+            $code,
+            ", summary_counts = ",
+            $counts,
+            ", failure_summary = ",
+            $failures,
+            ", hand_back_reason = ",
+            $reason,
+            " WHERE run_id = ",
+            $run,
+            " AND lease_token = ",
+            $token,
+            " AND (",
+            $over,
+            " OR outcome = 'running')"
+        )
+    };
+}
+
 /// Ends an attempt's row.
 pub async fn end_attempt(
     conn: &mut Conn<'_>,
@@ -89,21 +128,47 @@ pub async fn end_attempt(
     over: Over,
     now: Instant,
 ) -> Result<(), Problem> {
-    const TEXT: &str = "UPDATE run_attempts SET outcome = $1, ended_at = $2, code = $3, summary_counts = $4, \
-         failure_summary = $5, hand_back_reason = $6 \
-         WHERE run_id = $7 AND lease_token = $8 AND ($9 OR outcome = 'running')";
-    let statement = sql(TEXT)
-        .bind(end.outcome.as_str())
-        .bind(now)
-        .bind(end.code().map(Code::as_str))
-        .bind(DocumentText::of(&end.counts))
-        .bind(DocumentText::of(&end.failures))
-        .bind(end.reason)
-        .bind(lease.run_id.0)
-        .bind(lease.token.0)
-        .bind(over == Over::Any);
-    conn.execute(statement).await?;
+    const TEXT: &str = end_attempt!("$1", "$2", over "$3", at "$4", "$5", "$6", "$7", "$8", "$9");
+    let statement = sql(TEXT).bind(lease.run_id.0).bind(lease.token.0).bind(over == Over::Any).bind(now);
+    conn.execute(end.bound_to(statement)).await?;
     Ok(())
+}
+
+/// Writes a run whose attempt has ended, and that end; false when the row no longer shows `seen`, and then nothing is
+/// written. One statement on PostgreSQL: each is a round trip there, while the run is locked.
+async fn save_settled(
+    conn: &mut Conn<'_>,
+    seen: Seen,
+    run: &Run,
+    lease: Lease,
+    end: AttemptEnd,
+    now: Instant,
+) -> Result<bool, Problem> {
+    const AT_ONCE: &str = concat!(
+        "WITH r AS (",
+        save_run!(),
+        " RETURNING id, status, type), s AS (",
+        abandon!("snapshots", at "$19", of "(SELECT id FROM r WHERE status = 'completed')"),
+        "), t AS (",
+        abandon!("restore_runs", at "$19",
+            of "(SELECT id FROM r WHERE status = 'completed' AND type = 'assignments.restore')"),
+        "), a AS (",
+        end_attempt!("(SELECT id FROM r)", "$18", over "FALSE", at "$19", "$20", "$21", "$22", "$23", "$24"),
+        ") SELECT id AS n FROM r"
+    );
+    if conn.engine() == Engine::Postgres {
+        let saved: Option<NumberRow> =
+            conn.row(end.bound_to(saving(AT_ONCE, seen, run).bind(now))).await?;
+        return Ok(saved.is_some());
+    }
+    let saved = match run.status {
+        Status::Completed => save_completed(conn, seen, run, now).await?,
+        Status::Queued | Status::Running => save(conn, seen, run).await?,
+    };
+    if saved {
+        end_attempt(conn, lease, end, Over::Open, now).await?;
+    }
+    Ok(saved)
 }
 
 /// See [`super::Store::settle`].
@@ -149,14 +214,9 @@ async fn settle_live(
             run.attempt -= 1;
         }
     }
-    let saved = match run.status {
-        Status::Completed => save_completed(conn, seen, &run, now).await?,
-        Status::Queued | Status::Running => save(conn, seen, &run).await?,
-    };
-    if !saved {
+    if !save_settled(conn, seen, &run, lease, end, now).await? {
         return Err(Problem::Corrupt(format!("run {} changed while it was locked", run.id)));
     }
-    end_attempt(conn, lease, end, Over::Open, now).await?;
     Ok(Settled::Done(Box::new(run)))
 }
 

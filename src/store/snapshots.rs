@@ -10,7 +10,7 @@ use super::Store;
 use super::backend::{Backend, Conn, Engine};
 use super::cursor::{after_id, after_policy, next_of, rows_of};
 use super::error::{Problem, StoreError};
-use super::lease::{Under, under};
+use super::lease::{Under, UnderRow, under, under_lease};
 use super::records::{
     Coverage, Page, PageRequest, Policy, PolicyOutline, Snapshot, SnapshotEnd, SnapshotItem, SnapshotKind,
     StoredType,
@@ -29,23 +29,34 @@ use crate::ids::{LeaseToken, RunId, SnapshotId, TenantId, WorkspaceId};
 type Covered = BTreeMap<String, Coverage>;
 
 #[derive(QueryableByName)]
-struct CoverageRow {
+struct BuildingRow {
+    #[diesel(embed)]
+    under: UnderRow,
     #[diesel(sql_type = types::Document)]
     coverage: Document<Covered>,
 }
 
-/// What has been covered, while the lease is good and `snapshot` is the one that it builds.
+/// [`under`], and what has been covered, while `snapshot` is the one that the lease's run builds.
 async fn building(
     conn: &mut Conn<'_>,
     lease: Lease,
     snapshot: SnapshotId,
 ) -> Result<Option<(Under, Covered)>, Problem> {
-    const TEXT: &str = "SELECT coverage FROM snapshots \
-         WHERE id = $1 AND operation_run_id = $2 AND lease_token = $3 AND state = 'building'";
-    let Some(under) = under(conn, lease).await? else { return Ok(None) };
-    let statement = sql(TEXT).bind(snapshot.0).bind(lease.run_id.0).bind(lease.token.0);
-    let row: Option<CoverageRow> = conn.row(statement).await?;
-    Ok(row.map(|row| (under, row.coverage.0)))
+    macro_rules! building {
+        ($at:literal) => {
+            concat!(
+                under_lease!($at, ", s.coverage", "JOIN snapshots s ON s.operation_run_id = r.id"),
+                " AND s.id = $3 AND s.lease_token = $2 AND s.state = 'building'"
+            )
+        };
+    }
+    let text = match conn.engine() {
+        Engine::Sqlite => building!("NULL"),
+        Engine::Postgres => concat!(building!("clock_timestamp()"), " FOR SHARE OF r"),
+    };
+    let statement = sql(text).bind(lease.run_id.0).bind(lease.token.0).bind(snapshot.0);
+    let row: Option<BuildingRow> = conn.row(statement).await?;
+    Ok(row.map(|row| (row.under.at(conn), row.coverage.0)))
 }
 
 /// See [`super::Store::begin_snapshot`].
@@ -56,6 +67,27 @@ pub async fn begin(backend: &Backend, lease: Lease) -> Result<Option<SnapshotId>
     const NEW: &str = "INSERT INTO snapshots (operation_run_id, tenant_id, lease_token, state, outcome, created_at) \
          VALUES ($1, $2, $3, 'building', 'pending', $4) ON CONFLICT (operation_run_id, lease_token) DO NOTHING \
          RETURNING id AS n";
+    // The first of a run by one statement: nothing is to be abandoned yet.
+    const FIRST: &str = concat!(
+        "WITH r AS MATERIALIZED (",
+        under_lease!("clock_timestamp() + $3 * interval '1 microsecond'", ", r.id", ""),
+        " FOR SHARE) INSERT INTO snapshots (operation_run_id, tenant_id, lease_token, state, outcome, created_at) \
+         SELECT r.id, r.tenant, $2, 'building', 'pending', r.at FROM r \
+         ON CONFLICT (operation_run_id, lease_token) DO NOTHING RETURNING id AS n"
+    );
+    if matches!(backend, Backend::Postgres { .. }) && lease.token == LeaseToken::FIRST {
+        let first: Option<NumberRow> = backend
+            .read("beginning a snapshot", move |conn| {
+                Box::pin(async move {
+                    let statement = sql(FIRST).bind(lease.run_id.0).bind(lease.token.0).bind(conn.shift_us());
+                    conn.row(statement).await
+                })
+            })
+            .await?;
+        if let Some(row) = first {
+            return Ok(Some(SnapshotId(row.n)));
+        }
+    }
     backend
         .write("beginning a snapshot", move |conn| {
             Box::pin(async move {
@@ -176,14 +208,27 @@ pub async fn finish(
     end: SnapshotEnd,
     changes: PolicyChanges,
 ) -> Result<bool, StoreError> {
-    const END: &str = "UPDATE snapshots SET state = 'finished', outcome = $1, summary_counts = $2, \
-         failure_summary = $3, coverage = $4, completed_at = $5 WHERE id = $6";
-    const POLICIES: &str = "INSERT INTO policies (tenant_id, policy_type, policy_id, name, assignments_hash, \
-         snapshot_id, read_at) SELECT $1, i.policy_type, i.policy_id, i.name, i.assignments_hash, i.snapshot_id, $2 \
-         FROM snapshot_items i WHERE i.snapshot_id = $3 \
-         ON CONFLICT (tenant_id, policy_type, policy_id) DO UPDATE SET name = excluded.name, \
-         assignments_hash = excluded.assignments_hash, snapshot_id = excluded.snapshot_id, \
-         read_at = excluded.read_at, deleted_at = NULL";
+    macro_rules! end {
+        () => {
+            "UPDATE snapshots SET state = 'finished', outcome = $3, summary_counts = $4, \
+             failure_summary = $5, coverage = $6, completed_at = $1 WHERE id = $2"
+        };
+    }
+    macro_rules! policies {
+        ($tenant:literal) => {
+            concat!(
+                "INSERT INTO policies (tenant_id, policy_type, policy_id, name, assignments_hash, snapshot_id, read_at) \
+                 SELECT ",
+                $tenant,
+                ", i.policy_type, i.policy_id, i.name, i.assignments_hash, i.snapshot_id, $1 \
+                 FROM snapshot_items i WHERE i.snapshot_id = $2 \
+                 ON CONFLICT (tenant_id, policy_type, policy_id) DO UPDATE SET name = excluded.name, \
+                 assignments_hash = excluded.assignments_hash, snapshot_id = excluded.snapshot_id, \
+                 read_at = excluded.read_at, deleted_at = NULL"
+            )
+        };
+    }
+    const AT_ONCE: &str = concat!("WITH e AS (", end!(), ") ", policies!("$7"));
     const GONE: &str = "UPDATE policies SET deleted_at = $1 \
          WHERE tenant_id = $2 AND policy_type = $3 AND policy_id = $4 AND deleted_at IS NULL";
     backend
@@ -192,15 +237,21 @@ pub async fn finish(
                 let Some((Under { tenant, now }, _)) = building(conn, lease, snapshot).await? else {
                     return Ok(false);
                 };
-                let statement = sql(END)
-                    .bind(end.outcome.as_str())
-                    .bind(DocumentText::of(&end.counts))
-                    .bind(DocumentText::of(&end.failures))
-                    .bind(DocumentText::of(&end.coverage))
-                    .bind(now)
-                    .bind(snapshot.0);
-                conn.execute(statement).await?;
-                conn.execute(sql(POLICIES).bind(tenant.0).bind(now).bind(snapshot.0)).await?;
+                let ending = |text| {
+                    sql(text)
+                        .bind(now)
+                        .bind(snapshot.0)
+                        .bind(end.outcome.as_str())
+                        .bind(DocumentText::of(&end.counts))
+                        .bind(DocumentText::of(&end.failures))
+                        .bind(DocumentText::of(&end.coverage))
+                };
+                if conn.engine() == Engine::Postgres {
+                    conn.execute(ending(AT_ONCE).bind(tenant.0)).await?;
+                } else {
+                    conn.execute(ending(end!())).await?;
+                    conn.execute(sql(policies!("$3")).bind(now).bind(snapshot.0).bind(tenant.0)).await?;
+                }
                 for gone in changes.deleted {
                     let statement =
                         sql(GONE).bind(now).bind(tenant.0).bind(gone.policy_type).bind(gone.policy_id);

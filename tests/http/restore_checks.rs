@@ -120,7 +120,7 @@ impl Scene {
         self.queued(operation, inputs);
         let claim = self.daemon.store().claim_next(TenantId(self.tenant), self.instance);
         match self.daemon.block_on(claim).expect("an answer") {
-            Claim::Claimed(run) => Lease { run_id: run.id, token: run.lease_token },
+            Claim::Claimed { run, .. } => Lease { run_id: run.id, token: run.lease_token },
             other => panic!("expected Claimed, got {other:?}"),
         }
     }

@@ -148,7 +148,7 @@ fn a_claim_reads_nothing_of_the_tenants_history() {
         let before: i64 = client.query_one(READ, &[]).await.expect("a query").get(0);
         for _ in 0..CLAIMS {
             let claimed = store.claim_next(tenant, id).await.expect("a claim");
-            let Claim::Claimed(run) = claimed else { panic!("expected a run: {claimed:?}") };
+            let Claim::Claimed { run, .. } = claimed else { panic!("expected a run: {claimed:?}") };
             let busy = store.claim_next(tenant, id).await.expect("a claim");
             assert!(matches!(busy, Claim::Busy), "one at a time: {busy:?}");
             let completion = Completion {

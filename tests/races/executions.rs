@@ -41,7 +41,7 @@ impl Execute {
             idle = 0;
             for tenant in &self.tenants {
                 match store.claim_next(*tenant, self.instance).await.expect("no claim meets an index") {
-                    Claim::Claimed(run) => {
+                    Claim::Claimed { run, .. } => {
                         let settled = store.settle(lease_of(&run), done()).await;
                         assert!(matches!(settled, Ok(Settled::Done(_))), "{settled:?}");
                         executed.push(run.id);

@@ -61,7 +61,7 @@ impl Repeat {
 
 async fn execute(door: &Open, instance: InstanceId) {
     let Open::Store { store, tenant, .. } = door else { panic!("daemons execute by themselves") };
-    let Ok(Claim::Claimed(run)) = store.claim_next(*tenant, instance).await else { panic!("it is due") };
+    let Ok(Claim::Claimed { run, .. }) = store.claim_next(*tenant, instance).await else { panic!("it is due") };
     assert!(matches!(store.settle(lease_of(&run), done()).await, Ok(Settled::Done(_))));
 }
 

@@ -186,7 +186,7 @@ impl Lab {
 
     pub async fn claimed_by(&self, instance: InstanceId) -> Run {
         match self.store.claim_next(self.tenant(), instance).await.expect("a claim") {
-            Claim::Claimed(run) => *run,
+            Claim::Claimed { run, .. } => *run,
             other => panic!("expected Claimed, got {other:?}"),
         }
     }
