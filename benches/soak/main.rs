@@ -40,7 +40,7 @@ const TENANTS: usize = 640;
 const WATCH: Duration = Duration::from_secs(20);
 /// The cooldown is over when the requests come round again. The sections are named to have the program's own defaults and
 /// not those of the tests.
-const CONFIG: &str = "[operations.\"assignments.fetch\"]\ncooldown = \"2m\"\n[execution]\n[graph]\n[admission]\n[shutdown]\n[database]\nconnections_max = 24\n";
+const CONFIG: &str = "[operations.\"assignments.fetch\"]\ncooldown = \"2m\"\n[execution]\n[graph]\n[admission]\n[shutdown]\n[database]\n";
 const OPEN: &str =
     "SELECT count(*) AS n FROM operation_runs WHERE tenant_id IS NOT NULL AND status <> 'completed'";
 
@@ -51,7 +51,9 @@ fn main() {
     }
     let minutes = from_env("ATLASD_SOAK_MINUTES", 1.0);
     let rate = from_env("ATLASD_SOAK_RATE", 200.0);
-    let bed = bed_with(Engine::Postgres, TENANTS, Policies::Total(0), Duration::ZERO, CONFIG);
+    let connections = from_env("ATLASD_SOAK_CONNECTIONS", 24.0) as usize;
+    let config = format!("{CONFIG}connections_max = {connections}\n");
+    let bed = bed_with(Engine::Postgres, TENANTS, Policies::Total(0), Duration::ZERO, &config);
     block_on(async {
         let daemon = Process::start_at(&bed, "warn").await;
         let client = daemon.client(&bed);
@@ -59,7 +61,7 @@ fn main() {
         let server = Server::of(&bed).await;
         server.checkpoint().await;
 
-        println!("{rate} runs/s for {minutes} minutes, {TENANTS} tenants");
+        println!("{rate} runs/s for {minutes} minutes, {TENANTS} tenants, {connections} connections");
         let begun = server.costs().await;
         let sampler = Sampler::start(&server, daemon.id()).await;
         let load = Load::run(&client, &tenants, rate, Duration::from_secs_f64(minutes * 60.0)).await;

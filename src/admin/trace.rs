@@ -23,6 +23,7 @@ pub(super) async fn request(
         target: SPANS,
         "request",
         otel.kind = "server",
+        otel.name = Empty,
         otel.status_code = Empty,
         http.request.method = request.method().as_str(),
         http.route = Empty,
@@ -41,6 +42,7 @@ pub(super) async fn request(
         let served = Served { method: routed.method, route: routed.route, status: class(status.as_u16()) };
         metrics.http_requests.get_or_create(&served).inc();
         if !span.is_disabled() {
+            span.record("otel.name", format!("{} {route}", known(&method)));
             span.record("http.route", route);
             span.record("http.response.status_code", status.as_u16());
         }

@@ -14,6 +14,16 @@ use crate::ids::RunId;
 
 /// LIMIT: how often readers are woken. What happens meanwhile comes to them together.
 const WAKE_EVERY: Duration = Duration::from_millis(20);
+/// LIMIT: how much less often for each of them, so that however many listen, a thousand are woken in a second.
+const WAKE_EVERY_PER_READER: Duration = Duration::from_millis(1);
+/// LIMIT: news of a window that ends now is heard within a second of what it tells.
+const WAKE_EVERY_MAX: Duration = Duration::from_millis(400);
+
+/// The wait between two wakings of so many readers.
+fn pace(readers: usize) -> Duration {
+    let each = WAKE_EVERY_PER_READER * u32::try_from(readers).unwrap_or(u32::MAX);
+    each.clamp(WAKE_EVERY, WAKE_EVERY_MAX)
+}
 
 /// The herald.
 pub struct Herald {
@@ -45,7 +55,7 @@ impl Herald {
                 }
             }
             self.events.wake_readers();
-            tokio::time::sleep(WAKE_EVERY).await;
+            tokio::time::sleep(pace(self.events.readers())).await;
         }
     }
 
@@ -60,5 +70,18 @@ impl Herald {
                 self.told.insert(run, progress);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_readers_hear_at_once_and_many_within_half_a_second() {
+        assert_eq!(pace(0), WAKE_EVERY);
+        assert_eq!(pace(20), Duration::from_millis(20));
+        assert_eq!(pace(200), Duration::from_millis(200));
+        assert_eq!(pace(usize::MAX), WAKE_EVERY_MAX);
     }
 }

@@ -157,8 +157,7 @@ async fn save_settled(
         ") SELECT id AS n FROM r"
     );
     if conn.engine() == Engine::Postgres {
-        let saved: Option<NumberRow> =
-            conn.row(end.bound_to(saving(AT_ONCE, seen, run).bind(now))).await?;
+        let saved: Option<NumberRow> = conn.row(end.bound_to(saving(AT_ONCE, seen, run).bind(now))).await?;
         return Ok(saved.is_some());
     }
     let saved = match run.status {

@@ -82,8 +82,7 @@ fn judge(database: &Database, workers: i64) {
 
 for_each_engine!(two_processes_at_one_queue_execute_each_run_once, |engine| {
     let runs = sized(1000, 10_000);
-    let database = Database::create(engine);
-    atlasd::store::migrate(&database.url).expect("a fresh database migrates");
+    let database = Database::migrated(engine);
     let url = database.url_text();
     block_on(async {
         let (store, workspace, first) = arranged(&url).await;

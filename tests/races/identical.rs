@@ -61,7 +61,9 @@ impl Repeat {
 
 async fn execute(door: &Open, instance: InstanceId) {
     let Open::Store { store, tenant, .. } = door else { panic!("daemons execute by themselves") };
-    let Ok(Claim::Claimed { run, .. }) = store.claim_next(*tenant, instance).await else { panic!("it is due") };
+    let Ok(Claim::Claimed { run, .. }) = store.claim_next(*tenant, instance).await else {
+        panic!("it is due")
+    };
     assert!(matches!(store.settle(lease_of(&run), done()).await, Ok(Settled::Done(_))));
 }
 
@@ -106,8 +108,7 @@ fn print(what: &str, engine: Engine, reports: Vec<Told>) {
 
 for_each_engine!(processes_at_one_ledger_have_one_winner, |engine| {
     let requests = sized(50, 1000);
-    let database = Database::create(engine);
-    atlasd::store::migrate(&database.url).expect("a fresh database migrates");
+    let database = Database::migrated(engine);
     let url = database.url_text();
     block_on(async {
         let (store, workspace, tenant) = arranged(&url).await;

@@ -81,8 +81,7 @@ const MISCOUNTED: &str = "SELECT count(*) AS n FROM operation_runs WHERE duplica
 
 for_each_engine!(each_identity_has_one_run_at_one_ledger, |engine| {
     let identities = sized(1000, 10_000);
-    let database = Database::create(engine);
-    atlasd::store::migrate(&database.url).expect("a fresh database migrates");
+    let database = Database::migrated(engine);
     let url = database.url_text();
     block_on(async {
         let (store, workspace, tenant) = arranged(&url).await;

@@ -98,7 +98,7 @@ impl TestDaemon {
         change(&mut config);
         config.validate().expect("the test's configuration is valid");
         let authority = config.tls.certificate_file.as_ref().map(|file| trusted(file));
-        let database = Database::create(engine);
+        let database = Database::migrated(engine);
         let mut options = DaemonOptions::new(config, database.url.clone(), "127.0.0.1:0".to_owned());
         options.migrate = true;
         let daemon = Daemon::start(options).expect("the daemon starts");

@@ -16,7 +16,7 @@ use atlasd::domain::identity::IdentityHash;
 use atlasd::domain::operation::Operation;
 use atlasd::domain::run::{Completion, HandBackReason, Lease, Outcome, Run, Settlement};
 use atlasd::ids::{InstanceId, RunId, TenantId, WorkspaceId};
-use atlasd::store::{self, Admitted, Claim, NewInstance, NewTenant, Settled, Store};
+use atlasd::store::{Admitted, Claim, NewInstance, NewTenant, Settled, Store};
 
 mod database;
 
@@ -47,8 +47,7 @@ pub fn run(
     engine: Engine,
     test: impl for<'a> FnOnce(&'a Lab) -> std::pin::Pin<Box<dyn Future<Output = ()> + 'a>>,
 ) {
-    let database = Database::create(engine);
-    store::migrate(&database.url).expect("the migrations apply");
+    let database = Database::migrated(engine);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async {
