@@ -67,6 +67,28 @@ on_each_engine! {
         assert!(matches!(claim(lab).await, Claim::Idle { next: None }));
     }
 
+    async fn a_claim_says_whether_others_of_the_tenant_are_queued(lab: &Lab) {
+        let mut elsewhere = lab.request();
+        elsewhere.tenant_id = Some(lab.tenants[1]);
+        lab.accepted(elsewhere).await;
+        lab.accepted(lab.request()).await;
+        lab.accepted(lab.request()).await;
+        let mut said = Vec::new();
+        for _ in 0..2 {
+            let Claim::Claimed { run, more } = claim(lab).await else { panic!("it is due") };
+            said.push(more);
+            lab.settled(lease(&run), succeeded()).await;
+        }
+        // One that waits for its next attempt is queued as well: what becomes due by time alone, nobody tells.
+        lab.accepted(lab.request()).await;
+        let waiting = lab.claimed().await;
+        lab.settled(lease(&waiting), retry(lab.clock.now() + chrono::Duration::hours(1))).await;
+        lab.accepted(lab.request()).await;
+        let Claim::Claimed { more, .. } = claim(lab).await else { panic!("it is due") };
+        said.push(more);
+        assert_eq!(said, [true, false, true]);
+    }
+
     async fn due_tenants_are_listed_oldest_first(lab: &Lab) {
         for tenant in [2, 0, 1, 2] {
             let mut request = lab.request();

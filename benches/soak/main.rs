@@ -51,7 +51,7 @@ fn main() {
     }
     let minutes = from_env("ATLASD_SOAK_MINUTES", 1.0);
     let rate = from_env("ATLASD_SOAK_RATE", 200.0);
-    let connections = from_env("ATLASD_SOAK_CONNECTIONS", 24.0) as usize;
+    let connections = from_env("ATLASD_SOAK_CONNECTIONS", 8.0) as usize;
     let config = format!("{CONFIG}connections_max = {connections}\n");
     let bed = bed_with(Engine::Postgres, TENANTS, Policies::Total(0), Duration::ZERO, &config);
     block_on(async {
