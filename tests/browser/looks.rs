@@ -9,10 +9,19 @@ use serde_json::{Value, json};
 
 use crate::browser::Browser;
 use crate::restore::Narrowed;
+use crate::states::{self, UnderWay};
 use crate::world::{World, quick};
 
-/// A world with something on every page; the pages, by a name for each.
-async fn furnished() -> (World, Vec<(String, String)>) {
+/// Addresses, by a name for each.
+pub type Pages = Vec<(String, String)>;
+
+/// Pages with these names.
+pub fn named<const N: usize>(pages: [(&str, String); N]) -> Pages {
+    pages.into_iter().map(|(name, path)| (name.to_owned(), path)).collect()
+}
+
+/// A world with something on every page; the pages.
+async fn furnished() -> (World, Pages) {
     let narrowed = Narrowed::start().await;
     let again = narrowed.fetched_again().await;
     let (plan, guarded) = (narrowed.plan(true).await, narrowed.plan(false).await);
@@ -29,7 +38,7 @@ async fn furnished() -> (World, Vec<(String, String)>) {
         .add_fault(Fault::new(FaultKind::Forbidden).policy_type("mobileApp").on(On::List));
     let failed = world.fetched("Tailspin Toys", json!({})).await;
     let tenant = world.tenant("Contoso Manufacturing").await;
-    let pages = [
+    let pages = named([
         ("overview", "/".to_owned()),
         ("tenants", "/tenants".to_owned()),
         ("tenant", format!("/tenants/{tenant}")),
@@ -53,8 +62,8 @@ async fn furnished() -> (World, Vec<(String, String)>) {
         ("failures", "/failures".to_owned()),
         ("system", "/system".to_owned()),
         ("not-found", "/runs/999999".to_owned()),
-    ];
-    (world, pages.into_iter().map(|(name, path)| (name.to_owned(), path)).collect())
+    ]);
+    (world, pages)
 }
 
 /// What is wrong with the page as programs read it.
@@ -88,12 +97,7 @@ async fn every_page_is_its_own_and_fits_and_can_be_read_aloud() {
             browser.resize(width, 844).await;
             browser.go(path).await;
             browser.find("h1").await;
-            assert!(
-                !browser.overflows().await,
-                "{name} scrolls sideways at {width}: {}",
-                widest(&browser).await
-            );
-            assert_eq!(browser.run(CRAMPED).await, Value::Array(vec![]), "{name} at {width}");
+            assert_fits(&browser, name, width).await;
         }
         let unnamed = browser.run(UNNAMED).await;
         assert_eq!(unnamed, Value::Array(vec![]), "{name}");
@@ -110,6 +114,12 @@ async fn every_page_is_its_own_and_fits_and_can_be_read_aloud() {
         browser.complaints().await.into_iter().filter(|line| !line.contains("404 (Not Found)")).collect();
     assert_eq!(complaints, Vec::<String>::new(), "no page breaks its own policy");
     browser.close().await;
+}
+
+/// Nothing scrolls sideways, and nothing sticks out.
+async fn assert_fits(browser: &Browser, name: &str, width: u32) {
+    assert!(!browser.overflows().await, "{name} scrolls sideways at {width}: {}", widest(browser).await);
+    assert_eq!(browser.run(CRAMPED).await, Value::Array(vec![]), "{name} at {width}");
 }
 
 /// The elements that are wider than what is seen.
@@ -140,18 +150,18 @@ async fn a_page_is_light_or_dark_as_the_browser_prefers_or_somebody_chose() {
     browser.close().await;
 }
 
-/// Pictures of every page, wide and narrow, light and dark; see `scripts/screenshots`.
+/// Pictures of every page and of the states that it can be in, wide and narrow, light and dark; see
+/// `scripts/screenshots`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "makes pictures for people to look at: scripts/screenshots runs it"]
 async fn screenshots() {
-    let folder =
-        PathBuf::from(std::env::var_os("ATLASD_SCREENSHOTS").expect("ATLASD_SCREENSHOTS names a directory"));
-    std::fs::create_dir_all(&folder).expect("the directory can be made");
+    let album = Album::open();
     let (world, mut pages) = furnished().await;
     let stranger = Browser::start(&world.url()).await;
-    take(&stranger, &folder, &[("login".to_owned(), "/login".to_owned())]).await;
+    album.take(&stranger, &named([("login", "/login".to_owned())])).await;
+    stranger.sign_in("atlasd_wrong").await;
+    album.keep(&stranger, "login-refused").await;
     stranger.close().await;
-    let browser = world.browser(Role::Admin).await;
     if let Ok(further) = std::env::var("ATLASD_SCREENSHOTS_ALSO") {
         pages.extend(
             further
@@ -159,26 +169,71 @@ async fn screenshots() {
                 .map(|path| (path.trim_matches('/').replace('/', "-"), path.to_owned())),
         );
     }
-    take(&browser, &folder, &pages).await;
-    browser.close().await;
+    album.visit(&world, "admin", Role::Admin, &pages).await;
+    // An audit that is refused is the picture of a 403.
+    let reads = ["overview", "run", "tenant", "restore-plan", "restore-choose", "schedules", "audit"];
+    let reads = seen_by("viewer", &pages, reads);
+    let shows = ["overview", "run", "tenant", "restore-plan", "restore-confirm", "schedules"];
+    let shows = seen_by("readonly", &pages, shows);
+    album.visit(&world, "reader", Role::Viewer, &reads).await;
+    let world = world.reopened(|config| config.http.read_only = true).await;
+    album.visit(&world, "admin again", Role::Admin, &shows).await;
+    drop(world);
+    let (world, pages) = states::nothing().await;
+    album.visit(&world, "admin", Role::Admin, &pages).await;
+    drop(world);
+    let (world, pages) = states::many().await;
+    album.visit(&world, "operator", Role::Operator, &pages).await;
+    drop(world);
+    let under_way = UnderWay::start().await;
+    album.visit(&under_way.world, "operator", Role::Operator, &under_way.pages).await;
+    let done = under_way.finish().await;
+    album.visit(&under_way.world, "operator again", Role::Operator, &done).await;
 }
 
-async fn take(browser: &Browser, folder: &std::path::Path, pages: &[(String, String)]) {
-    for scheme in ["light", "dark"] {
-        browser.prefer(scheme).await;
+/// Some of the pages, as somebody else sees them.
+fn seen_by<const N: usize>(who: &str, pages: &Pages, some: [&str; N]) -> Pages {
+    let some = pages.iter().filter(|(name, _)| some.contains(&name.as_str()));
+    some.map(|(name, path)| (format!("{who}-{name}"), path.clone())).collect()
+}
+
+/// Where the pictures go.
+struct Album(PathBuf);
+
+impl Album {
+    fn open() -> Self {
+        let folder = std::env::var_os("ATLASD_SCREENSHOTS").expect("ATLASD_SCREENSHOTS names a directory");
+        std::fs::create_dir_all(&folder).expect("the directory can be made");
+        Self(folder.into())
+    }
+
+    /// Pictures of these pages as somebody sees them who has a new token of this name.
+    async fn visit(&self, world: &World, name: &str, role: Role, pages: &Pages) {
+        let browser = Browser::start(&world.url()).await;
+        browser.sign_in(&world.token(name, role, None).await).await;
+        self.take(&browser, pages).await;
+        browser.close().await;
+    }
+
+    async fn take(&self, browser: &Browser, pages: &Pages) {
+        for (name, path) in pages {
+            browser.go(path).await;
+            browser.find("h1").await;
+            self.keep(browser, name).await;
+        }
+    }
+
+    /// The page that is open, in each of its looks.
+    async fn keep(&self, browser: &Browser, name: &str) {
+        // The live mark has settled, or there is none.
+        let settled = "const e = document.getElementById('live'); return !e || e.dataset.state === 'live'";
+        browser.until("a settled page", settled).await;
         for (width, height) in [(1280, 900), (390, 844)] {
             browser.resize(width, height).await;
-            for (name, path) in pages {
-                browser.go(path).await;
-                browser.find("h1").await;
-                // The live mark has settled, or there is none.
-                browser
-                    .until(
-                        "a settled page",
-                        "const e = document.getElementById('live'); return !e || e.dataset.state === 'live'",
-                    )
-                    .await;
-                let file = folder.join(format!("{name}-{width}-{scheme}.png"));
+            assert_fits(browser, name, width).await;
+            for scheme in ["light", "dark"] {
+                browser.prefer(scheme).await;
+                let file = self.0.join(format!("{name}-{width}-{scheme}.png"));
                 std::fs::write(&file, browser.picture().await).expect("the directory is writable");
                 println!("{}", file.display());
             }

@@ -20,3 +20,4 @@ mod login;
 mod looks;
 mod restore;
 mod runs;
+mod states;

@@ -1,8 +1,10 @@
 //! A daemon on the sandbox's demo tenants, with a token of each role.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use atlasd::cli::seed;
+use atlasd::config::Config;
 use atlasd::daemon::Daemon;
 use atlasd::ids::WorkspaceId;
 use atlasd::sandbox::SandboxConfig;
@@ -39,6 +41,17 @@ impl World {
 
     /// The same with configuration of its own.
     pub async fn with(sandbox: SandboxConfig, extra: &str) -> Self {
+        let world = Self::bare(sandbox, extra).await;
+        seed::plant(world.daemon.handle().store()).await.expect("the ledger takes the seed");
+        world
+    }
+
+    /// A daemon that knows no workspace and no tenant.
+    pub async fn empty(sandbox: SandboxConfig) -> Self {
+        Self::bare(sandbox, "").await
+    }
+
+    async fn bare(sandbox: SandboxConfig, extra: &str) -> Self {
         let extra = extra.to_owned();
         // The bed blocks on futures of its own, and so does a daemon that starts.
         let made = tokio::task::spawn_blocking(move || {
@@ -46,9 +59,19 @@ impl World {
             let daemon = bed.daemon();
             Self { daemon, bed }
         });
-        let world = made.await.expect("the world can be made");
-        seed::plant(world.daemon.handle().store()).await.expect("the ledger takes the seed");
-        world
+        made.await.expect("the world can be made")
+    }
+
+    /// The same ledger under a daemon with another configuration.
+    pub async fn reopened(self, change: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        let made = tokio::task::spawn_blocking(move || {
+            let Self { daemon, bed } = self;
+            daemon.stop().expect("the daemon stops");
+            let mut options = bed.options();
+            change(Arc::get_mut(&mut options.config).expect("nobody else has the options"));
+            Self { daemon: Daemon::start(options).expect("the daemon starts"), bed }
+        });
+        made.await.expect("the world can be opened again")
     }
 
     /// Where the pages are.
