@@ -70,6 +70,14 @@ impl Tab {
         }
     }
 
+    /// Who may open it.
+    const fn role(self) -> Role {
+        match self {
+            Self::Audit => Role::Admin,
+            _ => Role::Viewer,
+        }
+    }
+
     const fn icon(self) -> icons::Icon {
         match self {
             Self::Overview => icons::OVERVIEW,
@@ -178,7 +186,7 @@ fn side(shell: &Shell<'_>) -> Markup {
             }
             nav aria-label="Pages" {
                 ul {
-                    @for tab in Tab::ALL {
+                    @for tab in Tab::ALL.into_iter().filter(|tab| shell.visit.is_at_least(tab.role())) {
                         li {
                             a href=(tab.address()) aria-current=[current(shell.active, tab)] {
                                 (tab.icon()) (tab.label())
@@ -270,6 +278,14 @@ mod tests {
             assert!(!text.contains(forbidden), "{forbidden} in {text}");
         }
         assert_eq!(text.matches("<script").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn nobody_is_led_to_a_page_that_refuses_them() {
+        assert!(!shown(&visit()).contains("href=\"/audit\""));
+        let admin = Principal { name: "a".to_owned(), role: Role::Admin, workspace: None };
+        let admin = Visit { caller: Some(Arc::new(admin)), read_only: true, ..visit() };
+        assert!(shown(&admin).contains("href=\"/audit\"") && !admin.may(Role::Viewer));
     }
 
     #[test]

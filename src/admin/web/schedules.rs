@@ -75,7 +75,11 @@ fn content(view: &View, visit: &Visit) -> Markup {
         section.panel #schedules data-part aria-label="Schedules" {
             @if view.page.items.is_empty() {
                 (notes::empty("No schedules", html! {
-                    p { "Add one below, or in the configuration under " code { "[schedules.NAME]" } "." }
+                    p {
+                        @if visit.may(Role::Operator) { "Add one below, or in the configuration under " }
+                        @else { "What is in the configuration is shown here, too: " }
+                        code { "[schedules.NAME]" } "."
+                    }
                 }))
             } @else {
                 (table(view, visit))
@@ -90,7 +94,7 @@ fn table(view: &View, visit: &Visit) -> Markup {
     html! {
         table.table.cards {
             caption.hidden-visually { "Schedules" }
-            thead { tr { th scope="col" { "Schedule" } th scope="col" { "Asks for" } th scope="col" { "When" } th scope="col" { "Next" } th scope="col" { "Last" } th scope="col" { "Change" } } }
+            thead { tr { th scope="col" { "Schedule" } th scope="col" { "Asks for" } th scope="col" { "When" } th scope="col" { "Next" } th scope="col" { "Last" } @if visit.may(Role::Operator) { th scope="col" { "Change" } } } }
             tbody { @for schedule in &view.page.items { (row(schedule, view.now, visit)) } }
         }
         @if next.is_some() || !view.is_first {
@@ -138,7 +142,7 @@ fn row(schedule: &Schedule, now: Instant, visit: &Visit) -> Markup {
                 @match schedule.next_at { Some(at) => div { (times::dated(at, now)) }, None => span.muted { "not while paused" } }
             }
             td data-label="Last" { (last(schedule, now)) }
-            td data-label="Change" { (change(schedule, visit)) }
+            @if visit.may(Role::Operator) { td data-label="Change" { (change(schedule, visit)) } }
         }
     }
 }
@@ -178,7 +182,7 @@ fn change(schedule: &Schedule, visit: &Visit) -> Markup {
     html! {
         @if schedule.source == ScheduleSource::Config {
             span.muted.small { "only in the configuration" }
-        } @else if visit.may(Role::Operator) {
+        } @else {
             div.line {
                 @if schedule.enabled { (forms::button(visit, &path("pause"), "Pause", "small")) }
                 @else { (forms::button(visit, &path("resume"), "Resume", "small")) }

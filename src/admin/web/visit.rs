@@ -95,8 +95,13 @@ impl Visit {
     }
 
     /// Whether the caller has at least this role.
-    pub fn may(&self, role: Role) -> bool {
+    pub fn is_at_least(&self, role: Role) -> bool {
         self.caller.as_ref().is_some_and(|caller| caller.role >= role)
+    }
+
+    /// Whether the caller may change what asks for at least this role; where every change is refused, nobody may.
+    pub fn may(&self, role: Role) -> bool {
+        !self.read_only && self.is_at_least(role)
     }
 
     /// The frame of a page.

@@ -163,7 +163,12 @@ fn content(view: &View, visit: &Visit) -> Markup {
             (form(view, visit))
         } @else {
             section.panel aria-label="Only to look at" {
-                (notes::empty("Only to look at", html! { p { "This token may not ask for runs: a plan needs the role operator." } }))
+                (notes::empty("Only to look at", html! {
+                    p {
+                        @if visit.read_only { "A plan is a run, and this daemon starts none." }
+                        @else { "This token may not ask for runs: a plan needs the role operator." }
+                    }
+                }))
             }
         }
     }
@@ -192,7 +197,7 @@ fn form(view: &View, visit: &Visit) -> Markup {
                 header { h2 #policies { "Policies" } }
                 div.body.choice {
                     fieldset {
-                        legend { "How many" }
+                        legend.hidden-visually { "How many" }
                         label.check {
                             input type="radio" name="scope" value="all" checked[!some];
                             (all_of(&view.snapshot))

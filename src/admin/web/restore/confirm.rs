@@ -119,28 +119,35 @@ fn content(plan: &Plan, items: &Items, guard: Option<&str>, visit: &Visit) -> Ma
                 header { h2 #writes { "What will be written" } }
                 (items.list())
             }
-            section.panel aria-labelledby="go" {
-                div.body {
-                    form.confirm method="post" action={ "/restore/" (plan.run.id) "/confirm" } {
-                        (forms::csrf(visit))
-                        h2 #go { "Do it" }
-                        @if let Some(guard) = guard {
-                            (notes::note(Tone::Warn, html! {
-                                label.check {
-                                    input type="checkbox" name="allow_widening" value="yes" required;
-                                    span {
-                                        strong { (guard) }
-                                        " I have read what is above, and it is meant so."
-                                    }
+            @if !visit.read_only { (go(plan, &count, guard, visit)) }
+        }
+    }
+}
+
+/// The last click, and what has to be ticked before it.
+fn go(plan: &Plan, count: &str, guard: Option<&str>, visit: &Visit) -> Markup {
+    html! {
+        section.panel aria-labelledby="go" {
+            div.body {
+                form.confirm method="post" action={ "/restore/" (plan.run.id) "/confirm" } {
+                    (forms::csrf(visit))
+                    h2 #go { "Do it" }
+                    @if let Some(guard) = guard {
+                        (notes::note(Tone::Warn, html! {
+                            label.check {
+                                input type="checkbox" name="allow_widening" value="yes" required;
+                                span {
+                                    strong { (guard) }
+                                    " I have read what is above, and it is meant so."
                                 }
-                            }))
-                        } @else {
-                            p.muted { "Nothing of it widens: nobody is reached who is not meant to be." }
-                        }
-                        div.actions {
-                            button.primary { "Write " (count) }
-                            " " a.button href={ "/restore/" (plan.run.id) } { "Back to the plan" }
-                        }
+                            }
+                        }))
+                    } @else {
+                        p.muted { "Nothing of it widens: nobody is reached who is not meant to be." }
+                    }
+                    div.actions {
+                        button.primary { "Write " (count) }
+                        " " a.button href={ "/restore/" (plan.run.id) } { "Back to the plan" }
                     }
                 }
             }
@@ -243,6 +250,14 @@ mod tests {
         let two = vec![item(ItemState::Planned, vec![]), item(ItemState::Planned, vec![])];
         let text = shown(Outcome::Succeeded, two);
         assert!(text.contains("name=\"allow_widening\"") && text.contains("restore.policies_max"), "{text}");
+    }
+
+    #[test]
+    fn a_daemon_that_only_shows_offers_no_click() {
+        let items = items(vec![item(ItemState::Planned, vec![])]);
+        let visit = Visit { read_only: true, ..Visit::default() };
+        let text = content(&plan(Outcome::Succeeded), &items, None, &visit).into_string();
+        assert!(text.contains("What will be written") && !text.contains("<form"), "{text}");
     }
 
     #[test]
