@@ -59,10 +59,12 @@ fn form(status: StatusCode, next: &str, problem: Option<&str>) -> HttpResponse {
                 }
                 button.primary { "Sign in" }
             }
-            p.hint {
-                code { "atlasd demo" } " prints a token when it starts. An installation makes one, and shows it once, with"
+            div {
+                p.hint {
+                    code { "atlasd demo" } " prints a token when it starts. An installation makes one, and shows it once, with"
+                }
+                pre { "atlasd token create --name " span.blank { "NAME" } " " span.nowrap { "--role operator" } }
             }
-            pre { "atlasd token create --name NAME --role operator" }
         },
     )
 }

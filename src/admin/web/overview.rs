@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::layout::{self, Tab};
 use super::parts::badges::{self, Tone};
 use super::parts::chart::{Bucket, Chart};
-use super::parts::{figures, health, links, notes, times, words};
+use super::parts::{figures, health, links, notes, progress, times, words};
 use super::{Html, Visit};
 use crate::actors::Progress;
 use crate::admin::AdminState;
@@ -251,7 +251,7 @@ fn headline(view: &Overview) -> Markup {
         section.panel aria-label="In figures" {
             div.body {
                 dl.stats {
-                    (stat("tenants fresh", "/tenants", &format!("{} of {}", view.count(Health::Fresh), view.tenants.len()), false))
+                    (stat("tenants fresh", "/tenants", &fresh(view), false))
                     (stat("tenants failing", "/tenants", &failing.to_string(), failing > 0))
                     (stat("running", "/runs?status=running", &figures::signed(view.open.running), false))
                     (stat("queued", "/runs?status=queued", &queued, false))
@@ -261,6 +261,13 @@ fn headline(view: &Overview) -> Markup {
             }
         }
     }
+}
+
+/// How many tenants are fresh, of how many.
+fn fresh(view: &Overview) -> String {
+    let of = figures::count(view.tenants.len() as u64);
+    let more = if view.more_tenants { "+" } else { "" };
+    format!("{} of {of}{more}", figures::count(view.count(Health::Fresh) as u64))
 }
 
 /// A figure, and where it is told in full.
@@ -274,9 +281,7 @@ fn tenants(view: &Overview) -> Markup {
             header { h2 #tenants { "Tenants" } div.actions { a href="/tenants" { "All tenants" } } }
             div.body {
                 @if view.tenants.is_empty() {
-                    (notes::empty("No tenants yet", html! {
-                        p { "Add one with " code { "atlasd tenants add" } ", then fetch it." }
-                    }))
+                    (notes::no_tenants())
                 } @else {
                     (health::map(&view.tenants, view.now))
                     @if view.more_tenants {
@@ -318,10 +323,10 @@ fn running(view: &Overview) -> Markup {
                             div.line {
                                 (badges::run(run))
                                 a.id href={ "/runs/" (run.id) } { "#" (run.id) }
-                                span { (words::kind(run)) " " (self::of(view, run)) }
+                                span.what { (words::kind(run)) " " (of(view, run)) }
                                 span.muted.end { (times::running_since(run.started_at.unwrap_or(run.created_at), view.now)) }
                             }
-                            @if let Some(progress) = progress { (progressing(run, progress)) }
+                            @if let Some(progress) = progress { (progress::bar(run, Some(progress))) }
                         }
                     }
                 }
@@ -332,37 +337,6 @@ fn running(view: &Overview) -> Markup {
 
 fn of(view: &Overview, run: &Run) -> Markup {
     html! { "of " (view.about(run)) }
-}
-
-/// How far it is; the script moves it as the run goes on.
-fn progressing(run: &Run, progress: &Progress) -> Markup {
-    let (done, total, words) = match progress.restore {
-        Some(restore) => (
-            restore.policies_done,
-            restore.policies_total,
-            format!("{} of {} policies", restore.policies_done, restore.policies_total),
-        ),
-        None => (
-            progress.types_done as u64,
-            progress.types_total as u64,
-            format!(
-                "{} of {} types, {} of {} policies read",
-                progress.types_done, progress.types_total, progress.read, progress.listed
-            ),
-        ),
-    };
-    let waits = progress.throttled_until.map(|until| format!("waiting for Graph until {} UTC", clock(until)));
-    html! {
-        div.progress data-progress=(run.id) {
-            progress value=(done) max=(total.max(1)) aria-label={ "Progress of run " (run.id) } {}
-            span.words { (words) }
-            span.waits { (waits.unwrap_or_default()) }
-        }
-    }
-}
-
-fn clock(at: Instant) -> String {
-    at.to_utc().format("%H:%M:%S").to_string()
 }
 
 /// Who waits for Graph, and until when; nothing where nobody does.
@@ -377,7 +351,7 @@ fn throttle(view: &Overview) -> Markup {
                             div.line {
                                 (badges::badge(Tone::Warn, "throttled"))
                                 a.id href={ "/runs/" (run.id) } { "#" (run.id) }
-                                span { (words::kind(run)) " " (of(view, run)) }
+                                span.what { (words::kind(run)) " " (of(view, run)) }
                                 span.end { "until " (times::clock(*until)) }
                             }
                         }
@@ -433,9 +407,13 @@ fn spared(view: &Overview) -> Markup {
         section.panel aria-labelledby="refused" {
             header { h2 #refused { "Duplicate requests spared" } }
             div.body {
-                p {
-                    strong { (figures::counted(view.refused.unsigned_abs(), "request", "requests")) }
-                    " of the last 24 hours asked for what ran already, or had just run. Nothing was started for them: the answer was that run."
+                @if view.refused == 0 {
+                    p.muted { "No request of the last 24 hours asked for what ran already, or had just run." }
+                } @else {
+                    p {
+                        strong { (figures::counted(view.refused.unsigned_abs(), "request", "requests")) }
+                        " of the last 24 hours asked for what ran already, or had just run. Nothing was started for them: the answer was that run."
+                    }
                 }
             }
             @if !view.absorbing.is_empty() {
@@ -445,7 +423,7 @@ fn spared(view: &Overview) -> Markup {
                             div.line {
                                 (badges::run(run))
                                 a.id href={ "/runs/" (run.id) } { "#" (run.id) }
-                                span { (words::kind(run)) " " (of(view, run)) }
+                                span.what { (words::kind(run)) " " (of(view, run)) }
                                 span.end { "absorbed " strong { (figures::signed(run.duplicate_count)) } }
                             }
                         }

@@ -66,7 +66,7 @@ fn panel(told: &Told, status: u16, visit: &Visit) -> Markup {
         section.panel aria-labelledby="problem" {
             div.empty {
                 h1 #problem { (told.title) }
-                p { (facts::sentence(&told.detail)) " " span.code { "(" (told.code) ")" } }
+                p { (facts::sentence(&told.detail)) ". " span.code { "(" (told.code) ")" } }
                 p { (next_step(status)) }
                 div.actions {
                     @if visit.caller.is_some() {

@@ -154,7 +154,7 @@ fn content(view: &View) -> Markup {
 fn choose_tenant(tenants: &[TenantHealth], now: Instant) -> Markup {
     html! {
         @if tenants.is_empty() {
-            (notes::empty("No tenants yet", html! { p { "Add one with " code { "atlasd tenants add" } "." } }))
+            (notes::no_tenants())
         } @else {
             ul.rows {
                 @for tenant in tenants {

@@ -210,7 +210,7 @@ fn outcome(view: &RunView) -> Markup {
                     dt { "Asked" } dd { (times::at(run.created_at)) }
                     @if let Some(at) = run.started_at { dt { "Started" } dd { (times::at(at)) } }
                     @if let Some(at) = run.completed_at { dt { "Ended" } dd { (times::at(at)) } }
-                    @if run.started_at.is_some() { dt { "Took" } dd { (took(run, view.now)) } }
+                    @if run.started_at.is_some() { dt { @if run.completed_at.is_some() { "Took" } @else { "So far" } } dd { (took(run, view.now)) } }
                     @if let Some(at) = run.next_attempt_at { dt { "Next attempt" } dd { (times::relative(at, view.now)) } }
                     @if let Some(at) = run.cancel_requested_at { dt { "Cancelled" } dd { "asked for " (times::relative(at, view.now)) } }
                     @if let Some(snapshot) = made(run) { dt { "Snapshot" } dd { a href={ "/snapshots/" (snapshot) } { "snapshot " (snapshot) } } }

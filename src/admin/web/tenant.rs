@@ -312,7 +312,9 @@ fn policies(view: &View) -> Markup {
         section.panel aria-labelledby="policies" {
             header {
                 h2 #policies { "Policies" }
-                div.actions { a href={ "/tenants/" (view.tenant.id) "/policies" } { "All " (figures::signed(all)) } }
+                @if all > 0 {
+                    div.actions { a href={ "/tenants/" (view.tenant.id) "/policies" } { "All " (figures::signed(all)) } }
+                }
             }
             @if types.is_empty() {
                 div.body { p.muted { "None are known yet." } }

@@ -73,10 +73,7 @@ fn nothing(view: &Tenants) -> Markup {
         Some(_) => {
             notes::empty("No tenant is called so", html! { p { "Look for another part of its name." } })
         }
-        None => notes::empty(
-            "No tenants yet",
-            html! { p { "Add one with " code { "atlasd tenants add" } ", then fetch it." } },
-        ),
+        None => notes::no_tenants(),
     }
 }
 

@@ -161,7 +161,7 @@
     bar.max = Math.max(1, total);
     bar.value = done;
     const words = restore
-      ? `${done} of ${total} policies`
+      ? `${done} of ${total} policies to write`
       : `${done} of ${total} types, ${now.read} of ${now.listed} policies read`;
     box.querySelector(".words").textContent = words;
     const waits = box.querySelector(".waits");

@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 
+use super::figures;
 use crate::clock::Instant;
 use crate::store::Ended;
 
@@ -98,8 +99,8 @@ impl maud::Render for Chart {
         html! {
             div.chart {
                 p.legend {
-                    span.key.good {} "succeeded " strong { (succeeded) }
-                    span.key.bad {} "failed " strong { (failed) }
+                    span.key.good {} "succeeded " strong { (figures::signed(succeeded)) }
+                    span.key.bad {} "failed " strong { (figures::signed(failed)) }
                     span { (self.bucket.every()) }
                 }
                 svg.bars viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(told) {
@@ -107,21 +108,10 @@ impl maud::Render for Chart {
                     (frame(most))
                     @for (index, bar) in self.bars.iter().enumerate() { (self.bar(index, *bar, most)) }
                 }
-                details {
-                    summary.small { "As a table" }
-                    div.scroll {
-                        table.table {
-                            caption.hidden-visually { "Runs over time" }
-                            thead { tr { th scope="col" { (self.bucket.column()) } th.num scope="col" { "Succeeded" } th.num scope="col" { "Failed" } } }
-                            tbody {
-                                @for bar in self.bars.iter().rev().filter(|bar| bar.succeeded + bar.failed > 0) {
-                                    tr {
-                                        th scope="row" { (self.bucket.label(bar.bucket)) }
-                                        td.num { (bar.succeeded) } td.num { (bar.failed) }
-                                    }
-                                }
-                            }
-                        }
+                @if most > 0 {
+                    details {
+                        summary.small { "As a table" }
+                        div.scroll { (self.table()) }
                     }
                 }
             }
@@ -130,6 +120,23 @@ impl maud::Render for Chart {
 }
 
 impl Chart {
+    fn table(&self) -> Markup {
+        html! {
+            table.table {
+                caption.hidden-visually { "Runs over time" }
+                thead { tr { th scope="col" { (self.bucket.column()) } th.num scope="col" { "Succeeded" } th.num scope="col" { "Failed" } } }
+                tbody {
+                    @for bar in self.bars.iter().rev().filter(|bar| bar.succeeded + bar.failed > 0) {
+                        tr {
+                            th scope="row" { (self.bucket.label(bar.bucket)) }
+                            td.num { (figures::signed(bar.succeeded)) } td.num { (figures::signed(bar.failed)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     fn bar(&self, index: usize, bar: Ended, most: i64) -> Markup {
         let count = i64::try_from(self.bars.len()).unwrap_or(1).max(1);
         let index = i64::try_from(index).unwrap_or(0);

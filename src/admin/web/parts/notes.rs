@@ -18,3 +18,23 @@ pub fn empty(title: &str, content: Markup) -> Markup {
         }
     }
 }
+
+/// No tenants, and how there are some.
+pub fn no_tenants() -> Markup {
+    empty(
+        "No tenants yet",
+        html! {
+            p { "A workspace owns its tenants. From the command line:" }
+            pre {
+                "atlasd workspaces add " span.blank { "SLUG" } "\n"
+                "atlasd tenants add " span.blank { "NAME" }
+                @for (option, value) in
+                    [("--workspace", "SLUG"), ("--external-id", "DIRECTORY_ID"), ("--credential", "ENTRY")]
+                {
+                    " " span.nowrap { (option) " " span.blank { (value) } }
+                }
+            }
+            p { "Then open the tenant here and fetch it." }
+        },
+    )
+}

@@ -53,7 +53,7 @@ fn words(progress: Option<&Progress>) -> String {
         return "beginning".to_owned();
     }
     match &progress.restore {
-        Some(_) => format!("{} of {} policies", count(done), count(total)),
+        Some(_) => format!("{} of {} policies to write", count(done), count(total)),
         None => {
             format!("{done} of {total} types, {} of {} policies read", progress.read, progress.listed)
         }
@@ -79,7 +79,7 @@ mod tests {
         );
         let restore = RestoreProgress { policies_total: 9, policies_done: 4, ..RestoreProgress::default() };
         let restore = Progress { restore: Some(restore), ..fetch };
-        assert_eq!((steps(&restore), words(Some(&restore))), ((4, 9), "4 of 9 policies".to_owned()));
+        assert_eq!((steps(&restore), words(Some(&restore))), ((4, 9), "4 of 9 policies to write".to_owned()));
     }
 
     #[test]

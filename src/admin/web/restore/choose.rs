@@ -165,7 +165,7 @@ fn content(view: &View, visit: &Visit) -> Markup {
             section.panel aria-label="Only to look at" {
                 (notes::empty("Only to look at", html! {
                     p {
-                        @if visit.read_only { "A plan is a run, and this daemon starts none." }
+                        @if visit.read_only { "This daemon takes no requests, and a plan is one." }
                         @else { "This token may not ask for runs: a plan needs the role operator." }
                     }
                 }))

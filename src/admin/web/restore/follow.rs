@@ -13,7 +13,7 @@ use crate::admin::runs::visible_run;
 use crate::admin::tenants::visible_tenant;
 use crate::admin::web::layout::{self, Tab};
 use crate::admin::web::parts::badges::{self, Tone};
-use crate::admin::web::parts::{figures, forms, notes, times, words};
+use crate::admin::web::parts::{figures, forms, notes, progress, times, words};
 use crate::admin::web::{Html, Visit};
 use crate::clock::Instant;
 use crate::domain::failure::Code;
@@ -111,8 +111,12 @@ fn next(view: &View, visit: &Visit) -> Markup {
         view.inputs.as_ref().map(|inputs| format!("/restore/new?snapshot={}&plan={id}", inputs.snapshot_id));
     let is_undo = view.run.context.contains_key("undo_of");
     html! {
-        @if !view.run.is_active() && visit.may(Role::Operator) {
-            @if view.is_plan() {
+        @if visit.may(Role::Operator) {
+            @if view.run.is_active() {
+                @if view.run.cancel_requested_at.is_none() {
+                    (forms::button(visit, &format!("/runs/{id}/cancel"), "Cancel run", "danger"))
+                }
+            } @else if view.is_plan() {
                 @if let Some(again) = again.filter(|_| !is_undo) { (plan_again(view, &again)) }
                 @if view.has_succeeded() && view.items.count(ItemState::Planned) > 0 {
                     a.button.primary href={ "/restore/" (id) "/confirm" } { "Review and confirm" }
@@ -136,23 +140,11 @@ fn plan_again(view: &View, to: &str) -> Markup {
 }
 
 fn working(view: &View) -> Markup {
-    let restore = view.progress.as_ref().and_then(|progress| progress.restore);
-    let (done, total) = restore.map_or((0, 0), |restore| (restore.policies_done, restore.policies_total));
     html! {
         section.panel aria-label="How far it is" {
             div.body {
                 @if view.run.status == Status::Running {
-                    div.progress data-progress=(view.run.id) {
-                        progress value=(done) max=(total.max(1)) aria-label={ "Progress of run " (view.run.id) } {}
-                        span.words {
-                            @if total == 0 { "looking at the tenant" } @else { (done) " of " (total) " policies" }
-                        }
-                        span.waits {
-                            @if let Some(until) = view.progress.as_ref().and_then(|progress| progress.throttled_until) {
-                                "waiting for Graph until " (times::clock(until))
-                            }
-                        }
-                    }
+                    (progress::bar(&view.run, view.progress.as_ref()))
                 } @else {
                     p.muted { "It waits for its turn: a tenant's runs execute one at a time." }
                 }
@@ -305,6 +297,16 @@ mod tests {
         let text = content(&view(false, vec![item(ItemState::Verified, vec![])]), &visit(Role::Operator))
             .into_string();
         assert!(text.contains("/restore/9/undo") && !text.contains("/confirm"), "{text}");
+    }
+
+    #[test]
+    fn a_restore_that_is_under_way_can_be_stopped() {
+        let mut view = view(false, vec![item(ItemState::Sent, vec![])]);
+        view.run.status = Status::Running;
+        view.run.outcome = Outcome::Pending;
+        let text = content(&view, &visit(Role::Operator)).into_string();
+        assert!(text.contains("/runs/9/cancel") && text.contains("data-progress=\"9\""), "{text}");
+        assert!(!content(&view, &visit(Role::Viewer)).into_string().contains("<form"), "a viewer only looks");
     }
 
     #[test]

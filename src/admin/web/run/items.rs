@@ -8,6 +8,7 @@ use crate::admin::problem::Problem;
 use crate::admin::web::parts::badges::{self, Tone};
 use crate::admin::web::parts::figures::counted;
 use crate::admin::web::parts::links::address;
+use crate::admin::web::parts::snapshots;
 use crate::domain::assignment;
 use crate::domain::operation::Operation;
 use crate::domain::run::Run;
@@ -74,7 +75,7 @@ impl Items {
 fn line(item: &RestoreItem) -> Markup {
     html! {
         tr {
-            th.wrap scope="row" { (item.name) " " span.muted.small { (item.policy_type) } }
+            th.wrap scope="row" { (item.name) " " span.muted.small { (snapshots::label(&item.policy_type)) } }
             td.nowrap data-label="State" { (badges::item(item.state)) }
             td data-label="Change" {
                 span {
