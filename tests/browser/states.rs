@@ -1,5 +1,5 @@
-//! What pages look like in states that a furnished ledger at rest does not show: work under way, a thousand tenants,
-//! none. Each is a world of its own, and the pages that are worth a look there.
+//! What pages look like in states that a furnished ledger at rest does not show: work under way, a thousand
+//! tenants, none. Each is a world of its own, and the pages that are worth a look there.
 
 use std::time::Instant;
 
@@ -72,7 +72,7 @@ impl UnderWay {
     }
 }
 
-/// A restore of what policies lost: one of them may not be written, and Graph says nothing to the fourth.
+/// A restore of lost assignments: one policy cannot have them, and Graph is silent from the third write on.
 async fn restore(world: &World) -> i64 {
     let name = "Northwind Traders";
     let directory = seed::external_ids().nth(1).expect("the seed has tenants");
@@ -88,11 +88,10 @@ async fn restore(world: &World) -> i64 {
     for (kind, id) in &lost {
         sandbox.set_assignments(directory, kind, id, Vec::new()).expect("the policy exists");
     }
-    let of_tenant = |kind| Fault { tenant: Some(directory), ..Fault::new(kind).on(On::Write) };
-    sandbox.add_fault(of_tenant(FaultKind::Forbidden).policy_id(lost[1].1));
-    sandbox.add_fault(Fault { skip: 2, ..of_tenant(FaultKind::TimeoutBefore { millis: 15_000 }) });
-    let inputs = json!({"snapshot_id": snapshot, "policy_ids": lost.iter().map(|(_, id)| id).collect::<Vec<_>>(),
-                        "allow_widening": true});
+    let silence = Fault::new(FaultKind::TimeoutBefore { millis: 15_000 }).tenant(directory).on(On::Write);
+    sandbox.add_fault(Fault { skip: 2, ..silence });
+    let policies: Vec<_> = lost.iter().map(|(_, id)| id).collect();
+    let inputs = json!({"snapshot_id": snapshot, "policy_ids": policies, "allow_widening": true});
     let tenant = world.tenant(name).await;
     let request = json!({"type": "assignments.restore", "tenant_id": tenant, "inputs": inputs});
     bed::run_id(&world.client().post("/runs", request).await)
@@ -176,8 +175,9 @@ fn history(workspace: WorkspaceId) -> String {
          SELECT {workspace}, id, 'nightly', 'assignments.fetch', 'completed', \
          CASE WHEN luck < 13 THEN 'failed' ELSE 'succeeded' END, printf('%064x', id), \
          '{{\"total\":412,\"processed\":412,\"succeeded\":412,\"items\":1630,\"updated\":5}}', \
-         CASE WHEN luck < 13 THEN '[{{\"code\":\"graph.auth_failed\",\"message\":\"the secret has expired\"}}]' \
-         ELSE '[]' END, '{{\"identity_version\":1,\"inputs\":{{\"policy_ids\":null,\"policy_types\":null}}}}', \
+         CASE WHEN luck < 13 THEN '[{{\"code\":\"graph.auth_failed\",\"message\":\"expired\"}}]' \
+         ELSE '[]' END, \
+         '{{\"identity_version\":1,\"inputs\":{{\"policy_ids\":null,\"policy_types\":null}}}}', \
          at, at + 9000000, at, at + 9000000, 1, 10, 1, FALSE FROM (SELECT id, luck, {now} - 3600000000 * \
          CASE WHEN luck < 13 THEN luck WHEN luck < 35 THEN 200 + luck WHEN luck < 110 THEN 30 + luck \
          ELSE luck % 9 END - 60000000 * (luck % 60) AS at \
