@@ -75,7 +75,7 @@ impl Items {
 fn line(item: &RestoreItem) -> Markup {
     html! {
         tr {
-            th.wrap scope="row" { (item.name) " " span.muted.small { (snapshots::label(&item.policy_type)) } }
+            th.wrap scope="row" { div { (item.name) div.muted.small { (snapshots::label(&item.policy_type)) } } }
             td.nowrap data-label="State" { (badges::item(item.state)) }
             td data-label="Change" {
                 span {
