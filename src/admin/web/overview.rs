@@ -351,7 +351,7 @@ fn throttle(view: &Overview) -> Markup {
                             div.line {
                                 (badges::badge(Tone::Warn, "throttled"))
                                 a.id href={ "/runs/" (run.id) } { "#" (run.id) }
-                                span.what { (words::kind(run)) " " (of(view, run)) }
+                                span { (words::kind(run)) " " (of(view, run)) }
                                 span.end { "until " (times::clock(*until)) }
                             }
                         }
@@ -423,7 +423,7 @@ fn spared(view: &Overview) -> Markup {
                             div.line {
                                 (badges::run(run))
                                 a.id href={ "/runs/" (run.id) } { "#" (run.id) }
-                                span.what { (words::kind(run)) " " (of(view, run)) }
+                                span { (words::kind(run)) " " (of(view, run)) }
                                 span.end { "absorbed " strong { (figures::signed(run.duplicate_count)) } }
                             }
                         }
