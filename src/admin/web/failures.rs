@@ -191,7 +191,7 @@ fn content(view: &FailuresView, visit: &Visit) -> Markup {
     html! {
         div.head {
             h1 { "Failures" }
-            p.lead { "What failed, by code, operation and tenant, with what to do next. A restore that failed is planned again on its own page. Counted since " (times::words(view.counted_from)) "." }
+            p.lead { "What failed, by code, operation and tenant, with what to do next. A restore that failed is planned again on its own page. Counted since " (times::at(view.counted_from)) "." }
         }
         section.panel aria-label="Failures" {
             (view.filters.form(&view.options))
