@@ -301,7 +301,8 @@ impl TenantAssignments {
                 return actor.release(Afterwards::Go, ctx);
             }
             match over && !more {
-                // Nothing was queued behind it, and of what has come since somebody has told.
+                // Nothing was queued behind it. Of what has come since it has been told, or the watch finds it within
+                // `execution.poll`.
                 true => actor.rest(None, ctx),
                 false => actor.look_for_work(ctx),
             }

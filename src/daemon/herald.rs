@@ -14,15 +14,17 @@ use crate::ids::RunId;
 
 /// LIMIT: how often readers are woken. What happens meanwhile comes to them together.
 const WAKE_EVERY: Duration = Duration::from_millis(20);
-/// LIMIT: how much less often for each of them, so that however many listen, a thousand are woken in a second.
+/// LIMIT: how much less often for each of them. Up to [`WAKE_EVERY_MAX`] that is a thousand wakings in a second, however
+/// many listen.
 const WAKE_EVERY_PER_READER: Duration = Duration::from_millis(1);
-/// LIMIT: news of a window that ends now is heard within a second of what it tells.
+/// LIMIT: news is never held longer, and never so long that a window's comes later than a second after what it tells.
 const WAKE_EVERY_MAX: Duration = Duration::from_millis(400);
 
 /// The wait between two wakings of so many readers.
-fn pace(readers: usize) -> Duration {
+fn pace(readers: usize, window: Duration) -> Duration {
     let each = WAKE_EVERY_PER_READER * u32::try_from(readers).unwrap_or(u32::MAX);
-    each.clamp(WAKE_EVERY, WAKE_EVERY_MAX)
+    let most = Duration::from_secs(1).saturating_sub(window).min(WAKE_EVERY_MAX);
+    each.min(most).max(WAKE_EVERY)
 }
 
 /// The herald.
@@ -45,7 +47,8 @@ impl Herald {
         let mut window_ends = Instant::now() + self.window;
         loop {
             tokio::select! {
-                () = self.events.stirred() => {}
+                // ORDER: the window first, or a stream of news would put it off.
+                biased;
                 () = tokio::time::sleep_until(window_ends), if self.events.is_attended() => {
                     self.events.flush();
                     self.tell_progress();
@@ -53,9 +56,20 @@ impl Herald {
                     // From now, not from when it was due: two windows are never closer than one is long.
                     window_ends = Instant::now() + self.window;
                 }
+                () = self.events.stirred() => {}
             }
             self.events.wake_readers();
-            tokio::time::sleep(pace(self.events.readers())).await;
+            self.pause().await;
+        }
+    }
+
+    /// Lets news gather, for as long as the buffer holds it.
+    async fn pause(&self) {
+        let long = pace(self.events.readers(), self.window) - WAKE_EVERY;
+        tokio::time::sleep(WAKE_EVERY).await;
+        tokio::select! {
+            () = tokio::time::sleep(long) => {}
+            () = self.events.crowded() => {}
         }
     }
 
@@ -78,10 +92,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_readers_hear_at_once_and_many_within_half_a_second() {
-        assert_eq!(pace(0), WAKE_EVERY);
-        assert_eq!(pace(20), Duration::from_millis(20));
-        assert_eq!(pace(200), Duration::from_millis(200));
-        assert_eq!(pace(usize::MAX), WAKE_EVERY_MAX);
+    fn few_readers_hear_at_once_and_many_within_a_second_of_what_a_window_tells() {
+        let half = Duration::from_millis(500);
+        assert_eq!(pace(0, half), WAKE_EVERY);
+        assert_eq!(pace(20, half), Duration::from_millis(20));
+        assert_eq!(pace(200, half), Duration::from_millis(200));
+        assert_eq!(pace(usize::MAX, half), WAKE_EVERY_MAX);
+        assert_eq!(pace(200, Duration::from_millis(900)), Duration::from_millis(100));
+        assert_eq!(pace(200, Duration::from_secs(1)), WAKE_EVERY);
     }
 }

@@ -68,6 +68,8 @@ struct Inner {
     closed: AtomicBool,
     /// Wakes the herald.
     stirred: Notify,
+    /// Tells it that readers should not be left to sleep much longer.
+    crowded: Notify,
     /// Wakes the readers: the number of the latest event that they were told of.
     told: watch::Sender<u64>,
 }
@@ -113,6 +115,7 @@ impl Events {
             attended: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             stirred: Notify::new(),
+            crowded: Notify::new(),
             told: watch::Sender::new(0),
         };
         Self { inner: Arc::new(inner) }
@@ -168,10 +171,20 @@ impl Events {
     fn publish(&self, news: impl IntoIterator<Item = News>) {
         let mut ring = self.inner.ring.write().expect(LOCK);
         news.into_iter().for_each(|news| ring.push(news));
+        let head = ring.head();
         drop(ring);
         if self.is_attended() {
             self.inner.stirred.notify_one();
+            if self.is_crowded(head) {
+                self.inner.crowded.notify_one();
+            }
         }
+    }
+
+    /// Whether readers have not been told of a quarter of what the buffer holds: a reader that sleeps on is overtaken.
+    fn is_crowded(&self, head: u64) -> bool {
+        let untold = head.saturating_sub(*self.inner.told.borrow());
+        untold >= self.inner.config.buffer as u64 / 4
     }
 
     /// Whether anybody listens, or did a moment ago (`events.linger`).
@@ -184,6 +197,11 @@ impl Events {
     /// Waits until there is something for readers, or a first reader.
     pub async fn stirred(&self) {
         self.inner.stirred.notified().await;
+    }
+
+    /// Waits until readers that are told nothing for much longer would be overtaken by the buffer.
+    pub async fn crowded(&self) {
+        self.inner.crowded.notified().await;
     }
 
     /// Tells the refused requests of the window that ends now.

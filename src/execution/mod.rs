@@ -140,8 +140,8 @@ impl Executor {
         &self.parts.board
     }
 
-    /// Executes a run that has just been claimed, and settles it; whether the run is over with that. Otherwise it waits
-    /// for another attempt, here or elsewhere.
+    /// Executes a run that has just been claimed, and settles it; whether that completed the run. Otherwise it waits for
+    /// another attempt, somebody else has taken it over, or its end could not be written.
     pub async fn execute(&self, run: Run, stop: StopSignal) -> bool {
         let span = tracing::info_span!(
             target: SPANS,

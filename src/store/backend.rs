@@ -201,7 +201,7 @@ impl Backend {
         self.run(Mode::Write, body).await
     }
 
-    /// Runs `body`, one statement, without a transaction around it: PostgreSQL gives it one of its own.
+    /// Runs `body`, one statement that may write, without a transaction around it: PostgreSQL gives it one of its own.
     pub async fn try_at_once<T, F>(&self, body: F) -> Result<T, Problem>
     where
         T: Send + 'static,

@@ -137,8 +137,9 @@ async fn claim_at_once(
          SELECT ",
         run_columns!(),
         // All of the statement sees the queue as it was before.
-        ", EXISTS (SELECT 1 FROM operation_runs m WHERE m.tenant_id = $1 AND m.status = 'queued' AND m.id <> r.id) \
-         AS more FROM r"
+        // In the order of the index that the run itself is found by, so that no other looks as good.
+        ", (SELECT m.id FROM operation_runs m WHERE m.tenant_id = $1 AND m.status = 'queued' AND m.id <> r.id \
+         ORDER BY m.priority, m.id LIMIT 1) IS NOT NULL AS more FROM r"
     );
     let statement = sql(TEXT).bind(tenant.0).bind(instance.0).bind(conn.shift_us());
     let row: Option<ClaimedRow> = conn.row(statement).await?;

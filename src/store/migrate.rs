@@ -29,8 +29,9 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// How long a migration waits for the file's lock.
 const SQLITE_BUSY: Duration = Duration::from_secs(30);
-/// How long a migration on PostgreSQL waits for a table that is in use.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a migration on PostgreSQL waits for a table that is in use: less than a heartbeat may wait behind it, or all
+/// instances would fence themselves.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause between two looks whether another process has ended its migration.
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
 /// Any number that nobody else takes in this database: "atlasd" in ASCII.

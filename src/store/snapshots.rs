@@ -61,6 +61,7 @@ async fn building(
 
 /// See [`super::Store::begin_snapshot`].
 pub async fn begin(backend: &Backend, lease: Lease) -> Result<Option<SnapshotId>, StoreError> {
+    const OPERATION: &str = "beginning a snapshot";
     const ABANDON: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
          WHERE operation_run_id = $2 AND state = 'building' AND lease_token <> $3";
     const OPEN: &str = "SELECT id AS n FROM snapshots WHERE operation_run_id = $1 AND lease_token = $2";
@@ -76,20 +77,20 @@ pub async fn begin(backend: &Backend, lease: Lease) -> Result<Option<SnapshotId>
          ON CONFLICT (operation_run_id, lease_token) DO NOTHING RETURNING id AS n"
     );
     if matches!(backend, Backend::Postgres { .. }) && lease.token == LeaseToken::FIRST {
-        let first: Option<NumberRow> = backend
-            .read("beginning a snapshot", move |conn| {
+        let first: Result<Option<NumberRow>, Problem> = backend
+            .try_at_once(move |conn| {
                 Box::pin(async move {
                     let statement = sql(FIRST).bind(lease.run_id.0).bind(lease.token.0).bind(conn.shift_us());
                     conn.row(statement).await
                 })
             })
-            .await?;
-        if let Some(row) = first {
+            .await;
+        if let Some(row) = first.map_err(|problem| problem.during(OPERATION))? {
             return Ok(Some(SnapshotId(row.n)));
         }
     }
     backend
-        .write("beginning a snapshot", move |conn| {
+        .write(OPERATION, move |conn| {
             Box::pin(async move {
                 let (run, token) = (lease.run_id.0, lease.token.0);
                 let Some(Under { tenant, now }) = under(conn, lease).await? else { return Ok(None) };
@@ -215,20 +216,22 @@ pub async fn finish(
         };
     }
     macro_rules! policies {
-        ($tenant:literal) => {
+        ($tenant:literal, of $snapshots:literal) => {
             concat!(
                 "INSERT INTO policies (tenant_id, policy_type, policy_id, name, assignments_hash, snapshot_id, read_at) \
                  SELECT ",
                 $tenant,
                 ", i.policy_type, i.policy_id, i.name, i.assignments_hash, i.snapshot_id, $1 \
-                 FROM snapshot_items i WHERE i.snapshot_id = $2 \
+                 FROM snapshot_items i JOIN ",
+                $snapshots,
+                " e ON e.id = i.snapshot_id WHERE e.id = $2 \
                  ON CONFLICT (tenant_id, policy_type, policy_id) DO UPDATE SET name = excluded.name, \
                  assignments_hash = excluded.assignments_hash, snapshot_id = excluded.snapshot_id, \
                  read_at = excluded.read_at, deleted_at = NULL"
             )
         };
     }
-    const AT_ONCE: &str = concat!("WITH e AS (", end!(), ") ", policies!("$7"));
+    const AT_ONCE: &str = concat!("WITH ended AS (", end!(), " RETURNING id) ", policies!("$7", of "ended"));
     const GONE: &str = "UPDATE policies SET deleted_at = $1 \
          WHERE tenant_id = $2 AND policy_type = $3 AND policy_id = $4 AND deleted_at IS NULL";
     backend
@@ -250,7 +253,10 @@ pub async fn finish(
                     conn.execute(ending(AT_ONCE).bind(tenant.0)).await?;
                 } else {
                     conn.execute(ending(end!())).await?;
-                    conn.execute(sql(policies!("$3")).bind(now).bind(snapshot.0).bind(tenant.0)).await?;
+                    conn.execute(
+                        sql(policies!("$3", of "snapshots")).bind(now).bind(snapshot.0).bind(tenant.0),
+                    )
+                    .await?;
                 }
                 for gone in changes.deleted {
                     let statement =

@@ -122,7 +122,8 @@ async fn until(world: &World, run: i64, is_there: impl Fn(&Progress) -> bool) {
 pub async fn nothing() -> (World, Pages) {
     let world = World::empty(quick()).await;
     let pages = ["", "runs", "tenants", "restore", "failures", "schedules", "audit", "system"];
-    let name = |page| if page == "" { "empty-overview".to_owned() } else { format!("empty-{page}") };
+    let name =
+        |page: &str| if page.is_empty() { "empty-overview".to_owned() } else { format!("empty-{page}") };
     (world, pages.into_iter().map(|page| (name(page), format!("/{page}"))).collect())
 }
 

@@ -23,7 +23,7 @@ pub enum Engine {
     Postgres,
 }
 
-/// A database that is removed when dropped; empty, without a schema.
+/// A database that is removed when dropped.
 pub struct Database {
     pub engine: Engine,
     pub url: DatabaseUrl,
@@ -34,6 +34,7 @@ pub struct Database {
 }
 
 impl Database {
+    /// An empty one, without a schema.
     pub fn create(engine: Engine) -> Self {
         match engine {
             Engine::Sqlite => {
@@ -176,7 +177,8 @@ fn with_database(server: &str, database: &str) -> String {
 }
 
 /// A database of the server that has the schema and nothing else, for others to be copied from; made by the first test
-/// that wants it. Copying takes a third of the time of migrating.
+/// that wants it. Copying takes a third of the time of migrating. It stays: on a server that outlives the tests
+/// `ALTER DATABASE … IS_TEMPLATE false` goes before its removal.
 fn template(server: &str) -> String {
     static NAME: OnceLock<String> = OnceLock::new();
     NAME.get_or_init(|| {
@@ -184,7 +186,7 @@ fn template(server: &str) -> String {
         let (server, template) = (server.to_owned(), name.clone());
         off_the_runtime(move || {
             let mut conn = postgres(&server);
-            // RACE: every test is a process; one makes it, the others wait. The lock goes with the connection.
+            // RACE: tests are processes beside each other; one makes it, the others wait. The lock goes with the connection.
             conn.batch_execute("SELECT pg_advisory_lock(737373)").expect("an advisory lock");
             let made = sql_query("SELECT 1 FROM pg_database WHERE datname = $1")
                 .bind::<diesel::sql_types::Text, _>(&template)
@@ -197,6 +199,11 @@ fn template(server: &str) -> String {
                     .expect("the server makes databases");
                 let url = with_database(&server, &unfinished).parse().expect("a URL of PostgreSQL");
                 atlasd::store::migrate(&url).expect("a fresh database migrates");
+                // Nobody may be connected to what is copied.
+                conn.batch_execute(&format!(
+                    "ALTER DATABASE {unfinished} ALLOW_CONNECTIONS false IS_TEMPLATE true"
+                ))
+                .expect("its owner may");
                 conn.batch_execute(&format!("ALTER DATABASE {unfinished} RENAME TO {template}"))
                     .expect("nobody uses it");
             }
@@ -206,17 +213,16 @@ fn template(server: &str) -> String {
     .clone()
 }
 
-/// Of all migrations: another schema has another template.
+/// Of all migrations, those of the repository and those that this program has: another schema has another template.
 fn schema_digest() -> Vec<u8> {
-    let mut directories: Vec<_> =
-        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/postgres"))
-            .expect("the repository has migrations")
-            .map(|entry| entry.expect("it is readable").path().join("up.sql"))
-            .collect();
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/postgres");
+    let entries = std::fs::read_dir(directory).expect("the repository has migrations");
+    let mut directories: Vec<_> = entries.map(|entry| entry.expect("it is readable").path()).collect();
     directories.sort();
     let mut digest = Sha256::new();
-    for path in directories {
-        digest.update(std::fs::read(path).expect("every migration goes up"));
+    digest.update(format!("{:?}{directories:?}", atlasd::store::known_versions_postgres()));
+    for directory in directories {
+        digest.update(std::fs::read(directory.join("up.sql")).expect("every migration goes up"));
     }
     digest.finalize().to_vec()
 }

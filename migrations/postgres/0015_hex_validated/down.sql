@@ -1,0 +1,3 @@
+-- What has been looked at stays so.
+
+SELECT 1;

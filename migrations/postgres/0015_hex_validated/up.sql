@@ -1,0 +1,2 @@
+ALTER TABLE operation_runs VALIDATE CONSTRAINT operation_runs_hash_is_hex;
+ALTER TABLE assignment_sets VALIDATE CONSTRAINT assignment_sets_hash_is_hex;

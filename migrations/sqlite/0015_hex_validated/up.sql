@@ -1,0 +1,3 @@
+-- There is nothing to look at again here.
+
+SELECT 1;
