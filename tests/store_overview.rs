@@ -64,9 +64,11 @@ on_each_engine! {
         assert_eq!(first(lab).await.open, Some(waiting.id));
         let run = lab.store.claim_next(lab.tenant(), lab.instance).await.unwrap();
         let atlasd::store::Claim::Claimed { run, .. } = run else { panic!("the run is due") };
+        let behind = lab.accepted(lab.request()).await;
+        assert_eq!(first(lab).await.open, Some(run.id), "what runs goes before what is queued");
         lab.settled(lease(&run), succeeded()).await;
         let again = first(lab).await;
-        assert_eq!((again.failing, again.open), (None, None));
+        assert_eq!((again.failing, again.open), (None, Some(behind.id)));
         assert_eq!(again.fetched.unwrap().0, waiting.id);
     }
 

@@ -31,7 +31,7 @@ pub struct TenantHealth {
     /// Its newest run that failed, where neither everything was fetched since nor the same succeeded: when that ended,
     /// and its first code.
     pub failing: Option<(RunId, Instant, Option<Code>)>,
-    /// Its newest open run.
+    /// What it executes, else the newest that is queued.
     pub open: Option<RunId>,
 }
 
@@ -108,7 +108,8 @@ async fn health(
     let mut statement = sql(
         "SELECT t.id, t.workspace_id, t.name, g.id AS fetched_id, g.completed_at AS fetched_at, f.id AS failed_id, \
          f.completed_at AS failed_at, coalesce(f.failure_summary, '[]') AS failures, \
-         (SELECT max(o.id) FROM operation_runs o WHERE o.tenant_id = t.id AND o.status IN ('queued', 'running')) \
+         coalesce((SELECT e.id FROM operation_runs e WHERE e.tenant_id = t.id AND e.lease_owner IS NOT NULL), \
+         (SELECT max(o.id) FROM operation_runs o WHERE o.tenant_id = t.id AND o.status IN ('queued', 'running'))) \
          AS open_id FROM (SELECT id, workspace_id, name FROM tenants WHERE (name, id) > ($1, $2)",
     )
     .bind(after_name)

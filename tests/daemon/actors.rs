@@ -54,6 +54,37 @@ for_each_engine!(a_panicking_tenant_actor_comes_back_and_its_neighbour_does_not_
     });
 });
 
+// The watch that finds what nobody told of looks once in ten minutes: what executes here does so because it was told of,
+// or because the claim before it said that there is more.
+for_each_engine!(what_comes_while_a_tenant_executes_waits_for_no_poll, |engine| {
+    let bed = Bed::with(
+        engine,
+        two_tenants(),
+        "[execution]\nheartbeat = \"200ms\"\nlease = \"1500ms\"\npoll = \"10m\"\n",
+    );
+    let daemon = bed.daemon();
+    let client = bed.client(daemon.address());
+    block_on(async {
+        let workspace = client.workspace("contoso").await;
+        let tenant = client.tenant(workspace, two_tenants().tenants[0].external_id).await;
+        let of = |policy_type: &str| json!({"policy_types": [policy_type]});
+        for first in [json!({}), of("intent")] {
+            let mut runs = vec![run_id(&client.fetch(tenant, first).await)];
+            until("it executes, or has", || async {
+                client.get(&format!("/runs/{}", runs[0])).await.body["status"] != "queued"
+            })
+            .await;
+            for more in ["mobileApp", "deviceConfiguration"] {
+                let asked = json!({"type": "assignments.fetch", "tenant_id": tenant, "inputs": of(more), "force": true});
+                runs.push(run_id(&client.post("/runs", asked).await));
+            }
+            for run in runs {
+                assert_eq!(client.completed(run).await["outcome"], "succeeded");
+            }
+        }
+    });
+});
+
 #[test]
 fn a_registry_that_panicked_ends_the_daemon() {
     let bed = Bed::new(Engine::Sqlite, SandboxConfig::single(60));

@@ -63,7 +63,7 @@ pub fn attempt(outcome: AttemptOutcome) -> (Tone, &'static str) {
         AttemptOutcome::Succeeded => (Tone::Good, "succeeded"),
         AttemptOutcome::Failed => (Tone::Bad, "failed"),
         AttemptOutcome::Retried => (Tone::Warn, "failed in passing, tried again"),
-        AttemptOutcome::HandedBack => (Tone::Calm, "handed back: its instance stopped"),
+        AttemptOutcome::HandedBack => (Tone::Calm, "handed back: its instance stopped, or lost its lease"),
         AttemptOutcome::LeaseExpired => (Tone::Bad, "its instance died"),
         AttemptOutcome::Stale => (Tone::Calm, "came too late, nothing was taken over"),
     }
