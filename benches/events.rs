@@ -23,6 +23,9 @@ const TOKEN: &str = "bench-token";
 const READERS: usize = 200;
 const HELD: u64 = 1000;
 const ROUNDS: usize = 3;
+/// What a very large fleet asks for.
+const RATE: u64 = 200;
+const PACED_S: u64 = 5;
 
 fn main() {
     // `cargo test --benches` and `cargo bench -- --test` only want to know that this builds.
@@ -32,7 +35,7 @@ fn main() {
     let ledger = Ledger::create(Engine::Sqlite);
     let (daemon, workspace, tenant) = daemon(&ledger);
     let runtime = support::runtime();
-    let mut next = 0;
+    let (mut next, mut paced_next) = (0, 1 << 40);
     let mut distinct = |total: u64| {
         let (handle, offset) = (daemon.handle().clone(), next);
         next += total;
@@ -63,11 +66,14 @@ fn main() {
     distinct(HELD * 2);
     duplicates(HELD);
     let (mut alone, mut heard) = ([0.0; 2], [0.0; 2]);
+    let (mut quiet, mut busy) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         // Taken in turns, so that a machine that grows slower or faster does so for both.
         alone = best(alone, [distinct(5_000), duplicates(100_000)]);
+        quiet.extend(paced(&runtime, &daemon, workspace, tenant, &mut paced_next));
         let readers: Vec<_> = (0..READERS).map(|_| runtime.spawn(listen(daemon.address()))).collect();
         until(|| daemon.handle().events().readers() == READERS);
+        busy.extend(paced(&runtime, &daemon, workspace, tenant, &mut paced_next));
         heard = best(heard, [distinct(5_000), duplicates(100_000)]);
         assert_eq!(daemon.handle().events().readers(), READERS, "one that is dropped as slow costs nothing");
         readers.iter().for_each(tokio::task::JoinHandle::abort);
@@ -79,7 +85,45 @@ fn main() {
             heard / alone * 100.0
         );
     }
+    println!("{RATE} distinct per second, request to verdict: {} with no reader", percentiles(quiet));
+    println!("{RATE} distinct per second, request to verdict: {} with {READERS}", percentiles(busy));
     daemon.stop().expect("the daemon stops");
+}
+
+/// How long requests take that come by the clock, at a rate that leaves the machine time: what a reader costs then is what
+/// it makes others wait.
+fn paced(
+    runtime: &tokio::runtime::Runtime,
+    daemon: &Daemon,
+    workspace: WorkspaceId,
+    tenant: TenantId,
+    next: &mut u64,
+) -> Vec<Duration> {
+    let (handle, begun) = (daemon.handle().clone(), tokio::time::Instant::now());
+    let first = std::mem::replace(next, *next + RATE * PACED_S);
+    runtime.block_on(async move {
+        let mut asking = tokio::task::JoinSet::new();
+        for number in 0..RATE * PACED_S {
+            let due = begun + Duration::from_secs(1) * u32::try_from(number).expect("few") / RATE as u32;
+            tokio::time::sleep_until(due).await;
+            let handle = handle.clone();
+            asking.spawn(async move {
+                let verdicts = handle.admit(vec![request(workspace, tenant, first + number)]).await;
+                assert_eq!(
+                    verdicts.expect("a wide gate")[0].as_ref().expect("a ledger").as_str(),
+                    "accepted"
+                );
+                due.elapsed()
+            });
+        }
+        asking.join_all().await
+    })
+}
+
+fn percentiles(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    format!("p50 {:.1?}, p99 {:.1?}, longest {:.1?}", at(0.5), at(0.99), at(1.0))
 }
 
 fn best(known: [f64; 2], measured: [f64; 2]) -> [f64; 2] {
