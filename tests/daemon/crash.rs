@@ -1,6 +1,6 @@
 //! `kill -9` at random moments under load: nothing is lost, nothing is active twice, everything ends.
 //!
-//! `ATLASD_TEST_KILLS` sets how many (50 by default); `ATLASD_TEST_SEED` replays the moments of a failed test.
+//! `ATLASD_TEST_KILLS` sets how many (20 by default); `ATLASD_TEST_SEED` replays the moments of a failed test.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn ask(
 }
 
 for_each_engine!(kill_9_at_random_moments_under_load_loses_nothing, |engine| {
-    let kills = from_env("ATLASD_TEST_KILLS", 50);
+    let kills = from_env("ATLASD_TEST_KILLS", 20);
     let seed = from_env("ATLASD_TEST_SEED", u64::from(std::process::id()));
     println!("ATLASD_TEST_SEED={seed} ATLASD_TEST_KILLS={kills}");
     let bed = Bed::with(
