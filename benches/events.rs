@@ -17,7 +17,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 #[expect(dead_code, reason = "each bench uses a part of what they share")]
 mod support;
 
+#[path = "../tests/races/times.rs"]
+mod times;
+
 use support::{Engine, Ledger, request, share};
+use times::Times;
 
 const TOKEN: &str = "bench-token";
 const READERS: usize = 200;
@@ -85,8 +89,8 @@ fn main() {
             heard / alone * 100.0
         );
     }
-    println!("{RATE} distinct per second, request to verdict: {} with no reader", percentiles(quiet));
-    println!("{RATE} distinct per second, request to verdict: {} with {READERS}", percentiles(busy));
+    println!("{RATE} distinct per second, request to verdict with no reader: {}", Times::of(quiet));
+    println!("{RATE} distinct per second, request to verdict with {READERS}: {}", Times::of(busy));
     daemon.stop().expect("the daemon stops");
 }
 
@@ -98,7 +102,7 @@ fn paced(
     workspace: WorkspaceId,
     tenant: TenantId,
     next: &mut u64,
-) -> Vec<Duration> {
+) -> Vec<u64> {
     let (handle, begun) = (daemon.handle().clone(), tokio::time::Instant::now());
     let first = std::mem::replace(next, *next + RATE * PACED_S);
     runtime.block_on(async move {
@@ -113,17 +117,11 @@ fn paced(
                     verdicts.expect("a wide gate")[0].as_ref().expect("a ledger").as_str(),
                     "accepted"
                 );
-                due.elapsed()
+                u64::try_from(due.elapsed().as_micros()).expect("a short time")
             });
         }
         asking.join_all().await
     })
-}
-
-fn percentiles(mut times: Vec<Duration>) -> String {
-    times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    format!("p50 {:.1?}, p99 {:.1?}, longest {:.1?}", at(0.5), at(0.99), at(1.0))
 }
 
 fn best(known: [f64; 2], measured: [f64; 2]) -> [f64; 2] {

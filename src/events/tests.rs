@@ -134,6 +134,21 @@ async fn filters_are_combined() {
     assert!(matches!(foreign.next().await, Turn::Closed), "it hears of nothing but the end");
 }
 
+/// Where many listen, they are left to sleep for longer, but never until the buffer has passed them.
+#[tokio::test]
+async fn a_quarter_of_the_buffer_that_nobody_was_told_of_is_noticed_before_readers_are_overtaken() {
+    use futures_util::FutureExt as _;
+    let events = events(|config| config.buffer = 16);
+    let _reader = everything(&events);
+    (1..=3).for_each(|id| events.run(&samples::run(id)));
+    assert_eq!(events.crowded().now_or_never(), None);
+    events.run(&samples::run(4));
+    assert_eq!(events.crowded().now_or_never(), Some(()));
+    events.wake_readers();
+    (5..=7).for_each(|id| events.run(&samples::run(id)));
+    assert_eq!(events.crowded().now_or_never(), None, "they have been told of the others");
+}
+
 #[tokio::test]
 async fn a_reader_that_falls_behind_the_buffer_loses_its_place_and_is_told_why() {
     let events = events(|_| {});

@@ -89,8 +89,8 @@ pub async fn claim_next(
                         Engine::Postgres => claim_at_once(conn, tenant, instance).await?,
                         Engine::Sqlite => claim_by_steps(conn, tenant, instance).await?,
                     };
-                    if let Some((run, more)) = claimed {
-                        return Ok(Claim::Claimed { run: Box::new(run), more });
+                    if let Some(claimed) = claimed {
+                        return Ok(claimed);
                     }
                     // RACE: where there is no reason any more, what was next has been cancelled just then: look again.
                     let now = conn.now().await?;
@@ -118,7 +118,7 @@ async fn claim_at_once(
     conn: &mut Conn<'_>,
     tenant: TenantId,
     instance: InstanceId,
-) -> Result<Option<(Run, bool)>, Problem> {
+) -> Result<Option<Claim>, Problem> {
     const TEXT: &str = concat!(
         "WITH t AS MATERIALIZED (SELECT clock_timestamp() + $3 * interval '1 microsecond' AS at), \
          r AS (UPDATE operation_runs SET status = 'running', attempt = attempt + 1, \
@@ -136,14 +136,14 @@ async fn claim_at_once(
          SELECT r.id, r.attempt, r.lease_token, r.lease_owner, r.updated_at, 'running' FROM r) \
          SELECT ",
         run_columns!(),
-        // All of the statement sees the queue as it was before.
-        // In the order of the index that the run itself is found by, so that no other looks as good.
+        // All of the statement sees the queue as it was before. In the order of the index that the run itself is found by,
+        // so that no other looks as good.
         ", (SELECT m.id FROM operation_runs m WHERE m.tenant_id = $1 AND m.status = 'queued' AND m.id <> r.id \
          ORDER BY m.priority, m.id LIMIT 1) IS NOT NULL AS more FROM r"
     );
     let statement = sql(TEXT).bind(tenant.0).bind(instance.0).bind(conn.shift_us());
     let row: Option<ClaimedRow> = conn.row(statement).await?;
-    Ok(row.map(|row| (Run::from(row.run), row.more)))
+    Ok(row.map(|row| Claim::Claimed { run: Box::new(Run::from(row.run)), more: row.more }))
 }
 
 /// The same in steps, where a statement that writes can be no part of another.
@@ -151,7 +151,7 @@ async fn claim_by_steps(
     conn: &mut Conn<'_>,
     tenant: TenantId,
     instance: InstanceId,
-) -> Result<Option<(Run, bool)>, Problem> {
+) -> Result<Option<Claim>, Problem> {
     const MORE: &str =
         "SELECT id AS n FROM operation_runs WHERE tenant_id = $1 AND status = 'queued' LIMIT 1";
     if is_busy(conn, tenant).await? {
@@ -161,7 +161,7 @@ async fn claim_by_steps(
     let Some(run) = next_due(conn, tenant, now).await? else { return Ok(None) };
     let Some(run) = begin_attempt(conn, run, instance, now).await? else { return Ok(None) };
     let more: Option<NumberRow> = conn.row(sql(MORE).bind(tenant.0)).await?;
-    Ok(Some((run, more.is_some())))
+    Ok(Some(Claim::Claimed { run: Box::new(run), more: more.is_some() }))
 }
 
 #[derive(QueryableByName)]

@@ -16,6 +16,7 @@ use super::records::{
     StoredType,
 };
 use super::rows::{NumberRow, instant};
+use super::runs::abandon;
 use super::sets::{Sets, parsed};
 use super::statement::sql;
 use super::types::{Document, DocumentText, SqlId, SqlInstant, Word, sql as types};
@@ -62,8 +63,7 @@ async fn building(
 /// See [`super::Store::begin_snapshot`].
 pub async fn begin(backend: &Backend, lease: Lease) -> Result<Option<SnapshotId>, StoreError> {
     const OPERATION: &str = "beginning a snapshot";
-    const ABANDON: &str = "UPDATE snapshots SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
-         WHERE operation_run_id = $2 AND state = 'building' AND lease_token <> $3";
+    const ABANDON: &str = concat!(abandon!("snapshots", at "$1", of "$2"), " AND lease_token <> $3");
     const OPEN: &str = "SELECT id AS n FROM snapshots WHERE operation_run_id = $1 AND lease_token = $2";
     const NEW: &str = "INSERT INTO snapshots (operation_run_id, tenant_id, lease_token, state, outcome, created_at) \
          VALUES ($1, $2, $3, 'building', 'pending', $4) ON CONFLICT (operation_run_id, lease_token) DO NOTHING \

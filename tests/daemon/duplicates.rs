@@ -11,15 +11,13 @@ use atlasd::store::Settled;
 use serde_json::json;
 
 use crate::bed::{Bed, block_on, run_id, until};
+use crate::many::sized;
 use crate::support::for_each_engine;
 
 const CLIENTS: usize = 64;
 
-fn requests_each() -> usize {
-    if std::env::var_os("ATLASD_TEST_FULL").is_some() { 1000 } else { 250 }
-}
-
 for_each_engine!(sixty_four_clients_get_one_accepted_and_the_rest_its_run, |engine| {
+    let requests_each = sized(250, 1000);
     let bed = Bed::new(engine, SandboxConfig::single(60));
     let daemon = bed.daemon();
     let client = bed.client(daemon.address());
@@ -32,7 +30,7 @@ for_each_engine!(sixty_four_clients_get_one_accepted_and_the_rest_its_run, |engi
             clients.spawn(async move {
                 barrier.wait().await;
                 let mut verdicts = BTreeMap::<(String, i64), usize>::new();
-                for _ in 0..requests_each() {
+                for _ in 0..requests_each {
                     let answer = client.fetch(tenant, json!({})).await;
                     let verdict = answer.body["verdict"].as_str().expect("a verdict").to_owned();
                     *verdicts.entry((verdict, run_id(&answer))).or_default() += 1;
@@ -55,8 +53,8 @@ for_each_engine!(sixty_four_clients_get_one_accepted_and_the_rest_its_run, |engi
             .filter(|((verdict, id), _)| id == run && (verdict == "active" || verdict == "cooldown"))
             .map(|(_, count)| count)
             .sum();
-        assert_eq!(others, CLIENTS * requests_each() - 1, "{verdicts:?}");
-        let refused = i64::try_from(CLIENTS * requests_each() - 1).unwrap();
+        assert_eq!(others, CLIENTS * requests_each - 1, "{verdicts:?}");
+        let refused = i64::try_from(CLIENTS * requests_each - 1).unwrap();
         until("the run counts every refused request", || async {
             client.get(&format!("/runs/{run}")).await.body["duplicate_count"] == refused
         })

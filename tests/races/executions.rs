@@ -11,9 +11,9 @@ use crate::bed::{block_on, until_within};
 use crate::door::{self, arranged, registered};
 use crate::field::{Task, race};
 use crate::identical::{done, lease_of};
+use crate::many::sized;
 use crate::many::{bed_of, request, submit, tenants};
 use crate::process::Process;
-use crate::sized;
 use crate::support::{Database, Engine, for_each_engine};
 
 const TENANTS: usize = 32;

@@ -9,8 +9,8 @@ use crate::PATIENT;
 use crate::bed::{Bed, block_on, until};
 use crate::door::{Door, Verdict, arranged};
 use crate::field::{Task, race};
+use crate::many::sized;
 use crate::process::Process;
-use crate::sized;
 use crate::support::{Database, Engine, for_each_engine};
 
 const INSTANCES: usize = 8;

@@ -24,10 +24,5 @@ mod executions;
 mod identical;
 mod identities;
 
-/// The size of a race: the small form, or the full one where it is asked for.
-fn sized(small: usize, full: usize) -> usize {
-    if std::env::var_os("ATLASD_TEST_FULL").is_some() { full } else { small }
-}
-
 /// The default lease in place of the harness's short one: dozens of processes on two cores keep a heartbeat waiting.
 const PATIENT: &str = "[execution]\npoll = \"200ms\"\n[database]\nconnections_max = 4\n";

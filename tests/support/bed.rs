@@ -34,12 +34,16 @@ impl Bed {
 
     /// The same with configuration of its own.
     pub fn with(engine: Engine, sandbox: SandboxConfig, extra: &str) -> Self {
-        Self::on(Database::migrated(engine), sandbox, extra)
+        Self::furnished(Database::migrated(engine), sandbox, extra)
     }
 
-    /// The same on a database that a test has made; it is migrated where it is empty.
+    /// The same on a database that a test has made: an empty one.
     pub fn on(database: Database, sandbox: SandboxConfig, extra: &str) -> Self {
-        atlasd::store::migrate(&database.url).expect("the database migrates");
+        atlasd::store::migrate(&database.url).expect("a fresh database migrates");
+        Self::furnished(database, sandbox, extra)
+    }
+
+    fn furnished(database: Database, sandbox: SandboxConfig, extra: &str) -> Self {
         let sandbox =
             block_on(Sandbox::start(sandbox, "127.0.0.1:0".parse().unwrap())).expect("the sandbox starts");
         let directory = tempfile::tempdir().expect("a temporary directory");

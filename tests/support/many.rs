@@ -10,6 +10,11 @@ use serde_json::{Value, json};
 use crate::bed::{Bed, Client};
 use crate::support::Engine;
 
+/// How many: the small form, or the full one where it is asked for (`ATLASD_TEST_FULL`).
+pub fn sized(small: usize, full: usize) -> usize {
+    if std::env::var_os("ATLASD_TEST_FULL").is_some() { full } else { small }
+}
+
 fn external_id(index: usize) -> uuid::Uuid {
     uuid::Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0000 | (index as u128 + 1))
 }

@@ -8,6 +8,7 @@ use super::super::error::{Problem, StoreError};
 use super::super::lease::{Under, under};
 use super::super::records::RestoreEnd;
 use super::super::rows::NumberRow;
+use super::super::runs::abandon;
 use super::super::statement::sql;
 use super::super::types::{Document, DocumentText, sql as types};
 use crate::domain::run::Lease;
@@ -15,8 +16,7 @@ use crate::ids::{RestoreId, RunId};
 
 /// See [`super::super::Store::begin_restore`].
 pub async fn begin(backend: &Backend, lease: Lease, dry_run: bool) -> Result<Option<RestoreId>, StoreError> {
-    const ABANDON: &str = "UPDATE restore_runs SET state = 'abandoned', outcome = 'failed', completed_at = $1 \
-         WHERE operation_run_id = $2 AND state = 'building' AND lease_token <> $3";
+    const ABANDON: &str = concat!(abandon!("restore_runs", at "$1", of "$2"), " AND lease_token <> $3");
     const OPEN: &str = "SELECT id AS n FROM restore_runs WHERE operation_run_id = $1 AND lease_token = $2";
     const NEW: &str = "INSERT INTO restore_runs (operation_run_id, tenant_id, lease_token, dry_run, snapshot_id, \
          plan_run_id, state, outcome, created_at) VALUES ($1, $2, $3, $4, $5, $6, 'building', 'pending', $7) \

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use crate::clock::Instant;
 
 /// A point in time as people read it, UTC.
-pub fn words(at: Instant) -> String {
+fn words(at: Instant) -> String {
     at.to_utc().format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
